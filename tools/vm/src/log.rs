@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel log of one QEMU process: kept whole, followed, and judged.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+
+/// Parts of lines that no healthy kernel prints.
+const TROUBLE: &[&str] = &[
+    "WARNING:",
+    "BUG:",
+    "kernel BUG at",
+    "Oops",
+    "general protection fault",
+    "Kernel panic",
+    "unable to handle",
+    "sleeping function called",
+    "possible recursive locking",
+    "possible circular locking",
+    "possible irq lock inversion",
+    "possible deadlock",
+    "inconsistent lock state",
+    "inconsistent {",
+    "held lock freed",
+    "still has locks held",
+    "bad unlock balance",
+    "suspicious RCU usage",
+    "self-detected stall",
+    "detected stalls on",
+    "detected expedited stalls",
+    "blocked for more than",
+    "soft lockup",
+    "hard LOCKUP",
+    "corruption",
+    "refcount_t:",
+    "UBSAN:",
+    "Bad page state",
+    "Call Trace:",
+    "rust_kernel: panicked",
+    "Out of memory",
+];
+
+#[derive(Default)]
+struct State {
+    lines: Vec<(Duration, String)>,
+    ended: bool,
+}
+
+/// A kernel log that grows while the guest runs.
+pub struct Log {
+    state: Arc<(Mutex<State>, Condvar)>,
+    reader: Option<JoinHandle<()>>,
+    path: PathBuf,
+}
+
+impl Log {
+    /// Follows `source` until it ends, copying it to the file `path` and, with
+    /// `echo`, to standard error.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be made.
+    pub fn follow(source: impl Read + Send + 'static, path: &Path, echo: bool) -> Result<Self> {
+        let mut file =
+            File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        let state = Arc::new((Mutex::new(State::default()), Condvar::new()));
+        let shared = state.clone();
+        let reader = std::thread::spawn(move || {
+            let start = Instant::now();
+            let mut source = BufReader::new(source);
+            let mut line = Vec::new();
+            while let Ok(1..) = source.read_until(b'\n', &mut line) {
+                let text = String::from_utf8_lossy(&line).trim_end().to_string();
+                // The file is a copy for people; what is judged is in memory.
+                let _ = writeln!(file, "{text}");
+                if echo {
+                    eprintln!("{text}");
+                }
+                lock(&shared.0).lines.push((start.elapsed(), text));
+                shared.1.notify_all();
+                line.clear();
+            }
+            lock(&shared.0).ended = true;
+            shared.1.notify_all();
+        });
+        Ok(Log {
+            state,
+            reader: Some(reader),
+            path: path.to_path_buf(),
+        })
+    }
+
+    /// A log of nothing.
+    pub(crate) fn empty() -> Self {
+        Log {
+            state: Arc::default(),
+            reader: None,
+            path: PathBuf::new(),
+        }
+    }
+
+    /// All lines until now.
+    pub fn lines(&self) -> Vec<String> {
+        lock(&self.state.0).lines.iter().map(|(_, line)| line.clone()).collect()
+    }
+
+    /// Time since the start of QEMU at which the first line with `text` came.
+    pub fn time_of(&self, text: &str) -> Option<Duration> {
+        let state = lock(&self.state.0);
+        state.lines.iter().find(|(_, line)| line.contains(text)).map(|(time, _)| *time)
+    }
+
+    /// Whether some line contains `text`.
+    pub fn contains(&self, text: &str) -> bool {
+        self.time_of(text).is_some()
+    }
+
+    /// Waits until a line from number `from` on contains `text`; returns its number.
+    ///
+    /// # Errors
+    ///
+    /// When the guest ended or `timeout` passed without it.
+    pub fn wait_for(&self, text: &str, from: usize, timeout: Duration) -> Result<usize> {
+        let deadline = Instant::now() + timeout;
+        let mut state = lock(&self.state.0);
+        let mut next = from;
+        loop {
+            let fresh = state.lines.get(next..).unwrap_or_default();
+            if let Some(at) = fresh.iter().position(|(_, line)| line.contains(text)) {
+                return Ok(next + at);
+            }
+            next = next.max(state.lines.len());
+            let left = deadline.saturating_duration_since(Instant::now());
+            if state.ended || left.is_zero() {
+                let why = if state.ended { "the guest ended" } else { "timeout" };
+                drop(state);
+                bail!("{why} while waiting for '{text}' in the kernel log\n{}", self.tail(15));
+            }
+            let waited = self.state.1.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Number of lines until now.
+    pub fn len(&self) -> usize {
+        lock(&self.state.0).lines.len()
+    }
+
+    /// Whether nothing was printed yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The last `count` lines, for an error message.
+    pub fn tail(&self, count: usize) -> String {
+        let lines = self.lines();
+        let from = lines.len().saturating_sub(count);
+        format!("--- {} ---\n{}", self.path.display(), lines[from..].join("\n"))
+    }
+
+    /// Waits until the guest's end has been read. Only for a QEMU that ended.
+    pub fn finish(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+
+    /// Lines that report a fault of the kernel, except those with a part that
+    /// is in `allowed`.
+    pub fn troubles(&self, allowed: &[String]) -> Vec<String> {
+        troubles(&self.lines(), allowed)
+    }
+
+    /// Checks that the kernel reported no fault.
+    ///
+    /// # Errors
+    ///
+    /// The lines that report one.
+    pub fn assert_clean(&self, allowed: &[String]) -> Result<()> {
+        let found = self.troubles(allowed);
+        if found.is_empty() {
+            return Ok(());
+        }
+        bail!("the kernel log {} reports:\n{}", self.path.display(), found.join("\n"));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn troubles(lines: &[String], allowed: &[String]) -> Vec<String> {
+    let bad = |line: &&String| {
+        TROUBLE.iter().any(|word| line.contains(word))
+            && !allowed.iter().any(|word| line.contains(word.as_str()))
+    };
+    lines.iter().filter(bad).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_found_and_can_be_allowed() {
+        let log = "[ 1.0] WARNING: CPU: 0 PID: 1 at kernel/power/x.c:1 x+0x1\n[ 1.1] all well\n\
+                   [ 2.0] INFO: task kworker/0:1 blocked for more than 60 seconds.\n";
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Log::follow(log.as_bytes(), &folder.path().join("log"), false).unwrap();
+        log.finish();
+        assert_eq!(log.troubles(&[]).len(), 2);
+        assert_eq!(log.troubles(&["x.c:1".into()]).len(), 1);
+        assert_eq!(log.wait_for("all well", 0, Duration::ZERO).unwrap(), 1);
+        assert!(log.wait_for("all well", 2, Duration::ZERO).is_err());
+    }
+}
