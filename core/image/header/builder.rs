@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Writing a header.
+
+#![forbid(unsafe_code)]
+
+use super::{
+    Facts,
+    Transform,
+    ARCH_MAX,
+    AREA_BYTES,
+    BUILD_ID_MAX,
+    CRC_AT,
+    FLAGS_KNOWN,
+    KVERSION_BYTES,
+    MACHINE_BYTES,
+    MAGIC,
+    PARAMS_MAX,
+    RELEASE_BYTES,
+    TOTAL_LEN_AT, //
+};
+use crate::image::wire::{
+    align8,
+    seal,
+    Writer, //
+};
+use crate::image::{
+    is_module_name,
+    Error,
+    Result,
+    NAME_BYTES,
+    PAGE,
+    TRANSFORMS_MAX,
+    VERSION, //
+};
+
+// Offset of the number of transforms, which is known last.
+const TRANSFORM_COUNT_AT: usize = 52;
+
+/// Writes a header into a buffer.
+#[derive(Debug)]
+pub struct HeaderBuilder<'a> {
+    buf: &'a mut [u8],
+    end: usize,
+    transforms: u32,
+}
+
+impl<'a> HeaderBuilder<'a> {
+    /// Starts a header that states `facts`, in `buf`, which is normally [`AREA_BYTES`] long.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRoom`] for the buffer, [`Error::TooLong`] and [`Error::BadText`] for a fact,
+    /// [`Error::UnknownFeature`] for a flag.
+    pub fn new(buf: &'a mut [u8], facts: &Facts<'_>) -> Result<Self> {
+        if facts.flags & !FLAGS_KNOWN != 0 {
+            return Err(Error::UnknownFeature);
+        }
+        if facts.arch.len() > ARCH_MAX || facts.build_id.len() > BUILD_ID_MAX {
+            return Err(Error::TooLong);
+        }
+        if !is_module_name(facts.snapshot) || !is_module_name(facts.writer) {
+            return Err(Error::BadText);
+        }
+        let mut w = Writer::new(buf);
+        w.bytes(&MAGIC)?;
+        w.u32(VERSION)?;
+        w.u32(0)?;
+        w.u32(0)?;
+        w.u32(facts.flags)?;
+        w.id(&facts.image_id)?;
+        w.u32(PAGE as u32)?;
+        w.u32(facts.arch.len() as u32)?;
+        w.u32(facts.build_id.len() as u32)?;
+        w.u32(0)?;
+        w.text(facts.release, RELEASE_BYTES)?;
+        w.text(facts.kversion, KVERSION_BYTES)?;
+        w.text(facts.machine, MACHINE_BYTES)?;
+        w.bytes(facts.build_id)?;
+        w.zeros(BUILD_ID_MAX.saturating_sub(facts.build_id.len()))?;
+        w.text(facts.snapshot, NAME_BYTES)?;
+        w.text(facts.writer, NAME_BYTES)?;
+        w.u64(facts.ram_pages)?;
+        w.bytes(facts.arch)?;
+        let end = align8(w.position());
+        w.zeros_to(end)?;
+        Ok(Self {
+            buf,
+            end,
+            transforms: 0,
+        })
+    }
+
+    /// Adds a transform; in the order in which a save applies them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadCount`] for the ninth, [`Error::TooLong`] for its parameters,
+    /// [`Error::BadText`] for its name, [`Error::NoRoom`] for the buffer. The header is
+    /// unchanged then.
+    pub fn transform(&mut self, transform: &Transform<'_>) -> Result {
+        if self.transforms as usize >= TRANSFORMS_MAX {
+            return Err(Error::BadCount);
+        }
+        if transform.params.len() > PARAMS_MAX {
+            return Err(Error::TooLong);
+        }
+        if !is_module_name(transform.name) {
+            return Err(Error::BadText);
+        }
+        let mut w = Writer::at(self.buf, self.end)?;
+        w.u32(transform.kind as u32)?;
+        w.u32(transform.params.len() as u32)?;
+        w.text(transform.name, NAME_BYTES)?;
+        w.bytes(transform.params)?;
+        let end = align8(w.position());
+        w.zeros_to(end)?;
+        self.end = end;
+        self.transforms = self.transforms.saturating_add(1);
+        Ok(())
+    }
+
+    /// Seals the header and clears the rest of the buffer.
+    ///
+    /// Returns the seal, which the commit record repeats.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRoom`] when the header is longer than [`AREA_BYTES`].
+    pub fn finish(self) -> Result<u32> {
+        let Self {
+            buf,
+            end,
+            transforms,
+        } = self;
+        if end > AREA_BYTES {
+            return Err(Error::NoRoom);
+        }
+        Writer::at(buf, TOTAL_LEN_AT)?.u32(end as u32)?;
+        Writer::at(buf, TRANSFORM_COUNT_AT)?.u32(transforms)?;
+        buf.get_mut(end..).ok_or(Error::NoRoom)?.fill(0);
+        seal(buf.get_mut(..end).ok_or(Error::NoRoom)?, CRC_AT)
+    }
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The pure parts of Dormouse, exactly the files that the kernel builds, with their tests.
+//!
+//! What these files need from the kernel is provided here under the same names: `checksum`.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs, unreachable_pub)]
+
+// Inline, so that `image/wire.rs` and the like are found below `core/` as they are in the kernel.
+#[path = "../../../core"]
+mod pure {
+    pub mod blockmap;
+    pub mod extent;
+    pub mod image;
+}
+
+pub use pure::{
+    blockmap,
+    extent,
+    image, //
+};
+
+/// Checksums, as `core/` provides them in the kernel.
+pub mod checksum {
+    /// Adds `bytes` to the raw CRC-32C register `seed`, without inversions.
+    pub fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
+        !::crc32c::crc32c_append(!seed, bytes)
+    }
+}
