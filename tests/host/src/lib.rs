@@ -12,13 +12,19 @@
 mod pure {
     pub mod blockmap;
     pub mod extent;
+    pub mod fill;
     pub mod image;
+    pub mod plan;
+    pub mod target;
 }
 
 pub use pure::{
     blockmap,
     extent,
-    image, //
+    fill,
+    image,
+    plan,
+    target, //
 };
 
 /// Checksums, as `core/` provides them in the kernel.
