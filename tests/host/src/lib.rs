@@ -27,6 +27,10 @@ pub use pure::{
     target, //
 };
 
+pub mod fuzzing;
+pub mod reader;
+pub mod samples;
+
 /// Checksums, as `core/` provides them in the kernel.
 pub mod checksum {
     /// Adds `bytes` to the raw CRC-32C register `seed`, without inversions.

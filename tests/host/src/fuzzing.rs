@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What fuzz targets do with their input. None of these may panic, whatever the input is.
+//!
+//! Inputs are used twice: as they are, and with their seals made right, since no fuzzer finds a
+//! checksum by chance and everything behind it would stay unseen.
+
+use std::collections::BTreeSet;
+
+use crate::blockmap::codec::{self, ChainReader};
+use crate::blockmap::{BlockMap, MapEntry};
+use crate::image::commit::{self, Commit};
+use crate::image::frame::{self, Frame, FrameWriter, Kind};
+use crate::image::header::{self, Header};
+use crate::image::index::{entries, Entry, IndexWriter, Source};
+use crate::image::root::{check_disjoint, chunks, put, Chunk, Space};
+use crate::image::superblock::{self, Superblock};
+use crate::image::{wire, BLOCK, FRAME_RAW_MAX, PAGES_PER_FRAME};
+use crate::target::{self, Target};
+use crate::{reader, samples};
+
+/// A fuzz target: its name, which is also that of its corpus, and its body.
+pub type FuzzTarget = (&'static str, fn(&[u8]));
+
+/// Every fuzz target.
+pub const TARGETS: [FuzzTarget; 8] = [
+    ("superblock", superblock),
+    ("header", header),
+    ("frame", frame),
+    ("index", index),
+    ("commit_root", commit_root),
+    ("blockmap", blockmap),
+    ("target", target_string),
+    ("image", image),
+];
+
+// Calls `check` with `data`, and with `data` sealed over its first `len` bytes.
+fn with_seal(data: &[u8], len: usize, crc_at: usize, check: impl Fn(&[u8])) {
+    check(data);
+    let mut sealed = data.to_vec();
+    let len = len.min(sealed.len());
+    if wire::seal(&mut sealed[..len], crc_at).is_ok() {
+        check(&sealed);
+    }
+}
+
+fn le32(data: &[u8], at: usize) -> usize {
+    let field = wire::Reader::at(data, at).and_then(|mut r| r.u32());
+    field.unwrap_or(0) as usize
+}
+
+/// A superblock. One that is accepted is written back to the same bytes.
+pub fn superblock(data: &[u8]) {
+    with_seal(data, superblock::BYTES, superblock::CRC_AT, |data| {
+        if let Ok(Some(sb)) = Superblock::decode(data) {
+            let mut again = [0; superblock::BYTES];
+            sb.encode(&mut again).expect("it was read");
+            assert_eq!(again, data[..superblock::BYTES]);
+            assert!(sb.reason().len() <= superblock::REASON_BYTES);
+        }
+    });
+}
+
+/// A header. One that is accepted is written back to the same bytes.
+pub fn header(data: &[u8]) {
+    let total_len = le32(data, 16);
+    with_seal(data, total_len, header::CRC_AT, |data| {
+        if let Ok(header) = Header::decode(data) {
+            let transforms: Vec<_> = header.transforms().collect();
+            assert_eq!(transforms.len(), header.transform_count());
+            let again = samples::header_with(&header.facts, &transforms).expect("it was read");
+            assert_eq!(again, data[..header.total_len]);
+        }
+    });
+}
+
+/// The frames of a chunk. One that is accepted is written back to the same bytes, unless its
+/// extents could have been fewer.
+pub fn frame(data: &[u8]) {
+    let extents = le32(data, 10) & 0xffff;
+    let sealed_len = frame::size(extents, 0).saturating_add(le32(data, 16));
+    with_seal(data, sealed_len, frame::CRC_AT, |data| {
+        let mut rest = data;
+        for found in frame::frames(data, &samples::ID, 2) {
+            let Ok(found) = found else { break };
+            let (_, len) = Frame::decode(rest, &samples::ID, 2).expect("it was read");
+            check_frame(&found, &rest[..len]);
+            rest = &rest[len..];
+        }
+    });
+}
+
+fn check_frame(found: &Frame<'_>, bytes: &[u8]) {
+    let extents: Vec<_> = found.extents().collect();
+    let pages: u32 = extents.iter().map(|e| e.count).sum();
+    assert_eq!(pages, found.pages);
+    assert!(pages as usize <= PAGES_PER_FRAME && found.raw_len as usize <= FRAME_RAW_MAX);
+    let mut again = vec![0; frame::worst_case(found.payload.len())];
+    let writer = FrameWriter::begin(&mut again, found.kind, found.frame_no, &samples::ID);
+    let mut writer = writer.expect("room");
+    for extent in &extents {
+        writer
+            .add_extent(extent.pfn, extent.count)
+            .expect("it was read");
+    }
+    writer.payload_mut()[..found.payload.len()].copy_from_slice(found.payload);
+    let stored_len = found.payload.len() as u32;
+    let len = writer
+        .finish(found.applied, found.raw_len, stored_len)
+        .expect("it was read");
+    let mergeable = extents
+        .windows(2)
+        .any(|e| e[0].pfn + u64::from(e[0].count) == e[1].pfn);
+    assert_eq!(again[..len] == *bytes, !mergeable);
+}
+
+/// The payload of an index frame. Pushing what was read says the same again.
+pub fn index(data: &[u8]) {
+    let pages = |entry: &Entry| {
+        assert!(entry.count != 0);
+        (entry.pfn, entry.count, entry.source)
+    };
+    let read: Vec<Entry> = entries(data, 1 << 40).map_while(Result::ok).collect();
+    let mut writer = IndexWriter::new(vec![0; FRAME_RAW_MAX]);
+    for entry in &read {
+        if writer.push(*entry).is_err() {
+            return;
+        }
+        pages(entry);
+    }
+    let again: Vec<Entry> = entries(writer.payload(), 1 << 40)
+        .map(|e| e.expect("valid"))
+        .collect();
+    assert!(again.len() <= read.len());
+    let total = |all: &[Entry]| all.iter().map(|e| u64::from(e.count)).sum::<u64>();
+    assert_eq!(total(&again), total(&read));
+    for entry in &again {
+        if let Source::Frame(number) = entry.source {
+            assert!(number < 1 << 40 && entry.count as usize <= PAGES_PER_FRAME);
+        }
+    }
+}
+
+/// A commit record, and behind it a root.
+pub fn commit_root(data: &[u8]) {
+    with_seal(data, BLOCK, commit::CRC_AT, |data| {
+        if let Ok(commit) = Commit::decode(data) {
+            let mut again = [0; BLOCK];
+            commit.encode(&mut again).expect("it was read");
+            assert_eq!(again, data[..BLOCK]);
+        }
+    });
+    let root = data.get(BLOCK..).unwrap_or(data);
+    let Ok(space) = Space::new(1 << 20, 0, 16, 17, root.len() as u64) else {
+        return;
+    };
+    let read: Vec<Chunk> = chunks(root, &space).map_while(Result::ok).collect();
+    let mut again = vec![0; root.len()];
+    for (number, chunk) in read.iter().enumerate() {
+        put(&mut again, number, chunk).expect("it was read");
+    }
+    let len = read.len() * 16;
+    assert_eq!(again[..len], root[..len]);
+    let disjoint = check_disjoint(&root[..len], &space, &mut vec![Default::default(); len]);
+    let mut blocks = BTreeSet::new();
+    let model = read
+        .iter()
+        .flat_map(|c| c.block..c.block + c.blocks())
+        .all(|b| blocks.insert(b));
+    assert_eq!(disjoint.is_ok(), model);
+}
+
+/// A chain of map blocks.
+pub fn blockmap(data: &[u8]) {
+    let mut sealed = data.to_vec();
+    for block in sealed.chunks_mut(BLOCK) {
+        // Too short a last block is tried as it is.
+        let _ = wire::seal(block, codec::CRC_AT);
+    }
+    for data in [data, &sealed] {
+        let mut blocks = data.chunks(BLOCK);
+        let Some(first) = blocks.next() else { continue };
+        let Ok((mut chain, devices)) = ChainReader::begin(first, &samples::ID) else {
+            continue;
+        };
+        let device_blocks: Vec<u64> = devices.map(|device| device.blocks).collect();
+        let mut map = BlockMap::new(vec![MapEntry::default(); 4 * codec::ENTRIES_PER_BLOCK]);
+        for block in blocks {
+            if chain.next().is_none() || chain.block(block, &mut map).is_err() {
+                break;
+            }
+        }
+        let mut linear = 0;
+        for entry in map.entries() {
+            assert_eq!(entry.linear, linear);
+            linear += u64::from(entry.count);
+            let end = entry.block + u64::from(entry.count);
+            assert!(end <= device_blocks[entry.device as usize]);
+        }
+        assert_eq!(map.total(), linear);
+        if linear != 0 {
+            let pieces: u64 = map.lookup(0, linear).expect("all").map(|p| p.count).sum();
+            assert_eq!(pieces, linear);
+        }
+    }
+}
+
+/// What a user may write to sysfs or the command line.
+pub fn target_string(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    match Target::parse(text) {
+        Ok(Target::Device(path) | Target::File(path)) => {
+            assert!(path.starts_with('/') && !path.contains("/../"));
+        }
+        Ok(Target::Nbd(nbd)) => assert!(nbd.port != 0 && !nbd.host.is_empty()),
+        Ok(Target::Auto | Target::Number { .. } | Target::Uuid(_)) => (),
+        Err(invalid) => assert!(!invalid.sentence().is_empty()),
+    }
+    if let Ok(on) = target::parse_bool(text) {
+        assert_eq!(target::value(text), if on { "1" } else { "0" });
+    }
+    if let Ok(number) = target::parse_unsigned(text) {
+        assert_eq!(target::parse_unsigned(&number.to_string()), Ok(number));
+    }
+    let _ = target::parse_name(text);
+}
+
+/// A whole image behind its superblock. One that is accepted holds the pages its commit record
+/// counts.
+pub fn image(data: &[u8]) {
+    let (superblock, blocks) = data.split_at(data.len().min(superblock::BYTES));
+    if let Ok(Some(image)) = reader::read(superblock, blocks) {
+        assert_eq!(image.pages.len() as u64, image.commit.image_pages);
+        assert!(image.commit.index_frames <= image.commit.frames);
+    }
+}
+
+/// Returns a valid input of each target, which its corpus begins with.
+pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let mut commit_root = samples::commit_bytes();
+    commit_root.extend(samples::root_bytes());
+    let mut image = samples::superblock_bytes();
+    image.extend(samples::image_bytes());
+    let index = samples::index_frame_bytes();
+    let (index_frame, _) = Frame::decode(&index, &samples::ID, 0).expect("a sample");
+    assert_eq!(index_frame.kind, Kind::Index);
+    let mut seeds = vec![
+        ("superblock", "committed", samples::superblock_bytes()),
+        ("superblock", "foreign", vec![0; superblock::BYTES]),
+        ("header", "two-transforms", samples::header_bytes()),
+        ("frame", "data", samples::data_frame_bytes()),
+        ("frame", "index", index.clone()),
+        ("frame", "chunk", samples::data_chunk_bytes()),
+        ("index", "mixed", index_frame.payload.to_vec()),
+        ("commit_root", "two-chunks", commit_root),
+        (
+            "blockmap",
+            "short",
+            samples::map_blocks(&samples::block_map(3)).concat(),
+        ),
+        (
+            "blockmap",
+            "long",
+            samples::map_blocks(&samples::block_map(300)).concat(),
+        ),
+        ("image", "small", image),
+    ];
+    let texts = [
+        ("auto", "auto\n"),
+        ("device", "/dev/vda2"),
+        ("number", "254:2:34816"),
+        ("uuid", "UUID=0a1b2c3d-0001-0002-0003-0123456789ab"),
+        ("file", "file:/var/lib/dormouse.img"),
+        ("nbd", "nbd://192.0.2.1:10809/export"),
+        ("nbd6", "nbd://[2001:db8::1]/swap"),
+        ("size", "512M"),
+    ];
+    seeds.extend(texts.map(|(name, text)| ("target", name, text.into())));
+    seeds
+}
