@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Error numbers that the `kernel` crate of 6.12 has no names for.
+
+#![forbid(unsafe_code)]
+
+use kernel::error::Error;
+
+/// Data that is damaged or not what it claims to be.
+pub const EBADMSG: i32 = 74;
+/// A value that does not fit.
+pub const EOVERFLOW: i32 = 75;
+/// Something that this kernel or machine cannot do.
+pub const EOPNOTSUPP: i32 = 95;
+/// Something that is under way already.
+pub const EALREADY: i32 = 114;
+/// Stopped because somebody asked for it.
+pub const ECANCELED: i32 = 125;
+/// An image of another kernel.
+pub const ESTALE: i32 = 116;
+
+/// The kernel error for the positive number `errno`. Any context.
+pub fn error(errno: i32) -> Error {
+    Error::from_errno(errno.wrapping_neg())
+}
+
+impl From<crate::image::Error> for Error {
+    fn from(e: crate::image::Error) -> Error {
+        error(e.errno())
+    }
+}

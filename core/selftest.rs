@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The round trip that a transform has to pass before it can be selected.
+
+#![forbid(unsafe_code)]
+
+use crate::image::{ImageId, FRAME_RAW_MAX};
+use crate::sys::buf::Buf;
+use crate::transform::{Direction, Place, Transform};
+use kernel::prelude::*;
+
+/// Longest parameters that an image header holds, in bytes.
+pub const MOST_PARAMETERS: usize = 1024;
+
+/// Contents of the test frames: constant, text-like, and without any pattern.
+fn fill(sample: usize, out: &mut [u8]) {
+    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+    for (i, byte) in out.iter_mut().enumerate() {
+        // Xorshift64 (Marsaglia, 2003).
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        *byte = match sample {
+            0 => 0x5a,
+            1 => b'a'.wrapping_add((i % 19) as u8),
+            _ => (state >> 32) as u8,
+        };
+    }
+}
+
+/// Sends frames of several kinds and lengths through `transform` and back.
+/// May sleep.
+///
+/// # Errors
+///
+/// `EBADMSG` when a frame does not come back as it was, `E2BIG` when one grew
+/// beyond the declared worst case, `EINVAL` when what the transform declares
+/// makes no sense, `ENOMEM`, or what the transform says.
+pub fn round_trip(transform: &dyn Transform) -> Result {
+    let bound = transform.worst_case(FRAME_RAW_MAX);
+    if bound == 0 || bound > FRAME_RAW_MAX.saturating_mul(2) {
+        pr_err!(
+            "{:?}: worst case {} is not sensible\n",
+            transform.name(),
+            bound
+        );
+        return Err(EINVAL);
+    }
+    if !(1..=100).contains(&transform.expected_percent()) {
+        return Err(EINVAL);
+    }
+    let mut parameters = Buf::new(MOST_PARAMETERS)?;
+    let len = transform.parameters(&mut parameters)?;
+    let parameters = parameters.get(..len).ok_or(EINVAL)?;
+    let save = transform.stage(Direction::Save, parameters)?;
+    let load = transform.stage(Direction::Load, parameters)?;
+
+    let mut plain = Buf::new(FRAME_RAW_MAX)?;
+    let mut stored = Buf::new(bound)?;
+    let mut back = Buf::new(FRAME_RAW_MAX)?;
+    for sample in 0..3 {
+        fill(sample, &mut plain);
+        for pages in [1usize, 7, 32] {
+            let len = pages.saturating_mul(crate::image::BLOCK).min(FRAME_RAW_MAX);
+            let place = Place {
+                image_id: ImageId([0x42; 16]),
+                frame_no: pages as u64,
+            };
+            let src = plain.get(..len).ok_or(EINVAL)?;
+            let Some(n) = save.forward(&place, src, &mut stored)? else {
+                continue;
+            };
+            if n > transform.worst_case(len) {
+                pr_err!(
+                    "{:?}: self-test output exceeds its worst case\n",
+                    transform.name()
+                );
+                return Err(E2BIG);
+            }
+            let dst = back.get_mut(..len).ok_or(EINVAL)?;
+            dst.fill(0xee);
+            let m = load.backward(&place, stored.get(..n).ok_or(E2BIG)?, dst)?;
+            if m != len || dst != src {
+                pr_err!("{:?}: self-test failed\n", transform.name());
+                return Err(Error::from_errno(-crate::errno::EBADMSG));
+            }
+        }
+    }
+    Ok(())
+}
