@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/sys/power/hibernate/`: the attributes and what they do.
+//!
+//! Documented in `Documentation/ABI/testing/sysfs-power-hibernate`. A value
+//! that is not understood gets `EINVAL` and changes nothing; settings get
+//! `EBUSY` while a cycle is under way.
+
+#![forbid(unsafe_code)]
+
+mod actions;
+mod choices;
+mod numbers;
+
+use crate::engine::{self, Engine};
+use crate::sys::sysfs::{Attribute, Directory, ShowBuf};
+use crate::target;
+use kernel::prelude::*;
+
+/// One attribute, made of functions.
+struct Attr {
+    name: &'static CStr,
+    show: Option<fn(&Engine, &mut ShowBuf<'_>) -> Result>,
+    store: Option<fn(&Engine, &str) -> Result>,
+}
+
+impl Attribute for Attr {
+    fn name(&self) -> &'static CStr {
+        self.name
+    }
+
+    fn mode(&self) -> u16 {
+        match (self.show.is_some(), self.store.is_some()) {
+            (true, true) => 0o600,
+            (true, false) => 0o400,
+            _ => 0o200,
+        }
+    }
+
+    fn show(&self, out: &mut ShowBuf<'_>) -> Result {
+        self.show.ok_or(EPERM)?(engine::get()?, out)
+    }
+
+    fn store(&self, value: &[u8]) -> Result {
+        let text = core::str::from_utf8(value).map_err(|_| EINVAL)?;
+        self.store.ok_or(EPERM)?(engine::get()?, target::value(text))
+    }
+}
+
+macro_rules! attributes {
+    ($($name:literal: $show:expr, $store:expr;)*) => {
+        static ATTRIBUTES: &[Attr] = &[
+            $(Attr {
+                name: kernel::c_str!($name),
+                show: $show,
+                store: $store,
+            },)*
+        ];
+    };
+}
+
+attributes! {
+    "enabled": Some(numbers::show_enabled), Some(numbers::store_enabled);
+    "compressor": Some(choices::show_compressor), Some(choices::store_compressor);
+    "encryptor": Some(choices::show_encryptor), Some(choices::store_encryptor);
+    "writer": Some(choices::show_writer), Some(choices::store_writer);
+    "freezer": Some(choices::show_freezer), Some(choices::store_freezer);
+    "snapshot": Some(choices::show_snapshot), Some(choices::store_snapshot);
+    "target": Some(choices::show_target), Some(choices::store_target);
+    "threads": Some(numbers::show_threads), Some(numbers::store_threads);
+    "image_size_limit": Some(numbers::show_limit), Some(numbers::store_limit);
+    "keep_running": Some(numbers::show_kept), Some(numbers::store_kept);
+    "start": None, Some(actions::store_start);
+    "resume": None, Some(actions::store_resume);
+    "abort": None, Some(actions::store_abort);
+    "state": Some(actions::show_state), None;
+    "progress": Some(actions::show_progress), None;
+    "last_result": Some(actions::show_last_result), None;
+    "image": Some(actions::show_image), Some(actions::store_image);
+    "stats": Some(actions::show_stats), None;
+}
+
+/// The folders, for as long as they are to be there.
+pub struct Control {
+    /// One folder for each module that has parameters of its own.
+    pub modules: Directory,
+    _root: Directory,
+}
+
+/// Makes `/sys/power/hibernate/` with everything in it. May sleep.
+///
+/// # Errors
+///
+/// `ENOMEM`, `EEXIST`.
+pub fn create() -> Result<Control> {
+    let root = Directory::under_power(kernel::c_str!("hibernate"))?;
+    for attribute in ATTRIBUTES {
+        root.add(attribute)?;
+    }
+    Ok(Control {
+        modules: root.child(kernel::c_str!("modules"))?,
+        _root: root,
+    })
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Attributes that do something, and those that tell how things are.
+
+#![forbid(unsafe_code)]
+
+use crate::cycle;
+use crate::engine::{Engine, ResumeRequest};
+use crate::progress::Step;
+use crate::storage::Place;
+use crate::sys::hibernate;
+use crate::sys::sysfs::ShowBuf;
+use crate::target::{self, Target, TARGET_MAX};
+use crate::text::Text;
+use core::fmt::{self, Write};
+use kernel::prelude::*;
+
+fn print(out: &mut ShowBuf<'_>, args: fmt::Arguments<'_>) -> Result {
+    out.write_fmt(args).map_err(|_| E2BIG)
+}
+
+fn one(value: &str) -> Result {
+    match target::parse_bool(value) {
+        Ok(true) => Ok(()),
+        _ => Err(EINVAL),
+    }
+}
+
+/// Hibernates through Dormouse, enabled or not.
+pub(super) fn store_start(engine: &Engine, value: &str) -> Result {
+    one(value)?;
+    engine.configure(|_| ())?;
+    engine.requests(|r| r.start = true);
+    let result = hibernate::trigger_hibernate();
+    engine.requests(|r| r.start = false);
+    result
+}
+
+/// `1`: resume from where `resume=` or `target` says; `retry`: the same, also
+/// an image that was tried before; anything else: a target to look at.
+pub(super) fn store_resume(engine: &Engine, value: &str) -> Result {
+    let mut request = ResumeRequest {
+        target: Text::<TARGET_MAX>::new(),
+        retry: false,
+    };
+    match value {
+        "1" => {}
+        "retry" => request.retry = true,
+        _ => {
+            match Target::parse(value) {
+                Ok(Target::Auto) | Err(_) => return Err(EINVAL),
+                Ok(_) => {}
+            }
+            request.target = Text::format(format_args!("{value}"));
+        }
+    }
+    engine.configure(|_| ())?;
+    engine.requests(|r| r.resume = Some(request));
+    let result = hibernate::trigger_resume();
+    engine.requests(|r| r.resume = None);
+    result
+}
+
+/// Stops the cycle that is under way.
+pub(super) fn store_abort(engine: &Engine, value: &str) -> Result {
+    one(value)?;
+    match engine.progress.step() {
+        Step::Idle | Step::PowerDown | Step::Restore | Step::Resumed => Err(EINVAL),
+        _ => {
+            engine.progress.request_abort();
+            Ok(())
+        }
+    }
+}
+
+pub(super) fn show_state(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
+    print(out, format_args!("{}\n", engine.progress.step()))
+}
+
+pub(super) fn show_progress(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
+    let (done, total) = engine.progress.pages();
+    print(
+        out,
+        format_args!(
+            "{} {done} {total} {} {}\n",
+            engine.progress.step(),
+            engine.progress.stored(),
+            engine.progress.elapsed_ns() / 1_000_000
+        ),
+    )
+}
+
+pub(super) fn show_last_result(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
+    print(out, format_args!("{}\n", engine.report.last()))
+}
+
+pub(super) fn show_image(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
+    engine.configure(|_| ())?;
+    with_place(engine, |place| cycle::inspect(place, out))
+}
+
+/// `erase` takes the image off the target and gives the target back.
+pub(super) fn store_image(engine: &Engine, value: &str) -> Result {
+    if value != "erase" {
+        return Err(EINVAL);
+    }
+    engine.configure(|_| ())?;
+    with_place(engine, cycle::erase)
+}
+
+/// The place that a resume would look at.
+fn with_place<R>(engine: &Engine, f: impl FnOnce(Place<'_>) -> Result<R>) -> Result<R> {
+    let target = engine.settings(|s| s.target);
+    match hibernate::resume_device() {
+        Some(dev) if target == *"auto" => f(Place::Resume(dev)),
+        _ => f(Place::Target(target.as_str())),
+    }
+}
+
+pub(super) fn show_stats(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
+    engine.stats.write(out).map_err(|_| E2BIG)
+}

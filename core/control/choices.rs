@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Attributes that choose: modules by name, and the target.
+
+#![forbid(unsafe_code)]
+
+use crate::engine::{Engine, Settings};
+use crate::registry::{self, Pinned, Table};
+use crate::sys::sysfs::ShowBuf;
+use crate::target::{self, Target};
+use crate::text::Text;
+use core::fmt::Write;
+use kernel::prelude::*;
+
+/// Pins the entry `name`, or nothing for `none` where that is allowed.
+fn choose<T: ?Sized + Send + Sync>(
+    table: &Table<T>,
+    name: &str,
+    none: bool,
+) -> Result<Option<Pinned<T>>> {
+    if none && name == "none" {
+        return Ok(None);
+    }
+    let name = target::parse_name(name).map_err(|_| EINVAL)?;
+    table.find(name).map(Some).map_err(|_| {
+        pr_err!("there is no {} \"{}\"\n", table.kind(), name);
+        EINVAL
+    })
+}
+
+macro_rules! choice {
+    ($show:ident, $store:ident, $field:ident, $table:ident, $none:expr, $default:expr) => {
+        pub(super) fn $show(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
+            let selected: Text<32> = engine.settings(|s| {
+                let name = s.$field.as_ref().map_or($default, |p| p.name());
+                Text::format(format_args!("{name}"))
+            });
+            let table = &registry::get()?.$table;
+            table.list(out, selected.as_str(), $none).map_err(|_| E2BIG)
+        }
+
+        pub(super) fn $store(engine: &Engine, value: &str) -> Result {
+            // A cycle under way is seen before any module is asked for.
+            engine.configure(|_| ())?;
+            let chosen = choose(&registry::get()?.$table, value, $none)?;
+            let old =
+                engine.configure(|s: &mut Settings| core::mem::replace(&mut s.$field, chosen))?;
+            drop(old);
+            Ok(())
+        }
+    };
+}
+
+choice!(
+    show_compressor,
+    store_compressor,
+    compressor,
+    compressors,
+    true,
+    "none"
+);
+choice!(
+    show_encryptor,
+    store_encryptor,
+    encryptor,
+    encryptors,
+    true,
+    "none"
+);
+choice!(show_writer, store_writer, writer, writers, false, "swap");
+choice!(show_freezer, store_freezer, freezer, freezers, false, "pm");
+choice!(
+    show_snapshot,
+    store_snapshot,
+    snapshot,
+    snapshots,
+    false,
+    "atomic"
+);
+
+pub(super) fn show_target(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
+    let target = engine.settings(|s| s.target);
+    writeln!(out, "{target}").map_err(|_| E2BIG)
+}
+
+pub(super) fn store_target(engine: &Engine, value: &str) -> Result {
+    Target::parse(value).map_err(|why| {
+        pr_err!("target: {}\n", why.sentence());
+        EINVAL
+    })?;
+    let text = Text::format(format_args!("{value}"));
+    engine.configure(|s| s.target = text)
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One hibernate or one resume is a cycle; this is the only place that knows
+//! the order of its steps.
+//!
+//! The kernel's hibernation code keeps the choreography of tasks, devices and
+//! CPUs and calls a hook for everything that concerns the image. Saving:
+//!
+//! 1. `begin`: nothing is frozen; settings are resolved and pinned.
+//! 2. `prepare`: user tasks are frozen; memory is freed and reserved, storage
+//!    is reserved, the superblock says that a save is under way.
+//! 3. `frozen`: kernel threads are frozen too; the last chance to stop cheaply.
+//! 4. `snapshot`: one CPU, interrupts off; the pages are copied.
+//! 5. `write`: devices work again; the image is written and committed.
+//! 6. `end`, after the machine did not go down, or in the restored kernel.
+//!
+//! `discard` takes everything back: after a failure of any later step, after
+//! the power-down came back, and in the restored kernel. Loading: `check`,
+//! `read`, and `close` when the restore did not happen.
+
+#![forbid(unsafe_code)]
+
+mod open;
+mod plan;
+mod resume;
+mod save;
+
+use crate::engine::{self, Engine};
+use crate::image::superblock::{self, Superblock};
+use crate::progress::Step;
+use crate::storage::{Signature, Space};
+use crate::sys::hibernate::{Hooks, Restored};
+use crate::sys::trycell::TryCell;
+use kernel::prelude::*;
+use plan::Plan;
+use resume::Resume;
+use save::Save;
+
+pub use open::{erase, inspect};
+
+/// What the steps of a cycle hand on to each other.
+struct State {
+    plan: Option<Plan>,
+    save: Option<Save>,
+    resume: Option<Resume>,
+}
+
+static STATE: TryCell<State> = TryCell::new(State {
+    plan: None,
+    save: None,
+    resume: None,
+});
+
+/// The hooks, to register with the kernel's hibernation code.
+pub struct Cycle;
+
+/// An instance to register.
+pub static CYCLE: Cycle = Cycle;
+
+/// Writes `sb` to the medium with what `space` wants to find again in it. May
+/// sleep.
+fn put_superblock(space: &dyn Space, sb: &mut Superblock, signature: Signature) -> Result {
+    let private = space.private();
+    let [word0, word1] = private.words;
+    sb.storage_word0 = word0;
+    sb.storage_word1 = word1;
+    sb.storage_private = private.bytes;
+    let mut bytes = [0; superblock::BYTES];
+    sb.encode(&mut bytes)?;
+    space.write_superblock(&bytes, signature)
+}
+
+/// Reads the superblock; `None` when there is none of ours. May sleep.
+fn get_superblock(space: &dyn Space) -> Result<Option<Superblock>> {
+    let mut bytes = [0; superblock::BYTES];
+    space.read_superblock(&mut bytes)?;
+    Ok(Superblock::decode(&bytes)?)
+}
+
+fn stopped(engine: &Engine) -> Result {
+    if engine.progress.abort_requested() {
+        let why = format_args!("stopped on request");
+        return Err(engine.fail(crate::errno::error(crate::errno::ECANCELED), why));
+    }
+    Ok(())
+}
+
+impl Hooks for Cycle {
+    fn begin(&self) -> Result {
+        let engine = engine::get()?;
+        let asked = engine.requests(|r| core::mem::take(&mut r.start));
+        if !asked && !engine.settings(|s| s.enabled) {
+            return Err(ENODEV);
+        }
+        engine.progress.clear_abort();
+        engine.report.clear();
+        engine.progress.enter(Step::Begin);
+        let plan = Plan::new(engine).and_then(|plan| {
+            STATE.try_borrow().ok_or(EBUSY)?.plan = Some(plan);
+            Ok(())
+        });
+        plan.map_err(|e| {
+            engine.fail(e, format_args!("the save could not be planned"));
+            engine.progress.enter(Step::Idle);
+            // `ENODEV` would hand this transition to swsusp behind the
+            // user's back.
+            if e == ENODEV {
+                ENXIO
+            } else {
+                e
+            }
+        })
+    }
+
+    fn prepare(&self) -> Result {
+        let engine = engine::get()?;
+        engine.progress.enter(Step::Prepare);
+        stopped(engine)?;
+        let mut state = STATE.try_borrow().ok_or(EBUSY)?;
+        let plan = state.plan.as_ref().ok_or(EINVAL)?;
+        let save = Save::prepare(engine, plan)
+            .map_err(|e| engine.fail(e, format_args!("the save could not be prepared")))?;
+        state.save = Some(save);
+        Ok(())
+    }
+
+    fn frozen(&self) -> Result {
+        let engine = engine::get()?;
+        engine.progress.enter(Step::Snapshot);
+        stopped(engine)
+    }
+
+    fn snapshot(&self) -> Result {
+        // In the restored kernel this borrow never ends; `discard` reclaims it.
+        let mut state = STATE.try_borrow().ok_or(EBUSY)?;
+        let save = state.save.as_mut().ok_or(EINVAL)?;
+        save.take_snapshot()
+    }
+
+    fn write(&self, platform_mode: bool) -> Result {
+        let engine = engine::get()?;
+        engine.progress.enter(Step::Write);
+        let mut state = STATE.try_borrow().ok_or(EBUSY)?;
+        let save = state.save.as_mut().ok_or(EINVAL)?;
+        save.write(engine, platform_mode)
+            .map_err(|e| engine.fail(e, format_args!("the image could not be written")))?;
+        engine.progress.enter(Step::PowerDown);
+        Ok(())
+    }
+
+    fn discard(&self, restored: Option<&Restored>) {
+        if let Some(proof) = restored {
+            STATE.reclaim(proof);
+        }
+        let (Ok(engine), Some(mut state)) = (engine::get(), STATE.try_borrow()) else {
+            return;
+        };
+        if restored.is_some() {
+            engine.progress.enter(Step::Resumed);
+        }
+        if let Some(save) = state.save.take() {
+            match restored {
+                Some(_) => save.resumed(engine),
+                None => save.undo(engine),
+            }
+        }
+    }
+
+    fn end(&self, errno: i32) {
+        let Ok(engine) = engine::get() else {
+            return;
+        };
+        if errno != 0 {
+            let error = Error::from_errno(errno);
+            let step = engine.progress.step();
+            engine.fail(
+                error,
+                format_args!("the kernel gave up in step {step}: a driver or task refused, or a wakeup event came"),
+            );
+        }
+        if let Some(mut state) = STATE.try_borrow() {
+            state.save = None;
+            state.plan = None;
+        }
+        engine.progress.enter(Step::Idle);
+    }
+
+    fn check(&self, resume_file: &CStr, _reset: bool) -> Result {
+        let engine = engine::get()?;
+        let before = engine.progress.step();
+        engine.progress.clear_abort();
+        engine.progress.enter(Step::Check);
+        let mut state = STATE.try_borrow().ok_or(EBUSY)?;
+        let own = state.save.as_ref().map(|save| save.space());
+        match Resume::check(engine, resume_file, own) {
+            Ok(resume) => {
+                state.resume = Some(resume);
+                Ok(())
+            }
+            Err(e) => {
+                engine.progress.enter(before);
+                Err(e)
+            }
+        }
+    }
+
+    fn read(&self) -> Result<bool> {
+        let engine = engine::get()?;
+        engine.progress.enter(Step::Load);
+        let mut state = STATE.try_borrow().ok_or(EBUSY)?;
+        let resume = state.resume.as_mut().ok_or(EINVAL)?;
+        let platform = resume.load(engine)?;
+        engine.progress.enter(Step::Restore);
+        Ok(platform)
+    }
+
+    fn close(&self, errno: i32) {
+        let (Ok(engine), Some(mut state)) = (engine::get(), STATE.try_borrow()) else {
+            return;
+        };
+        if let Some(resume) = state.resume.take() {
+            resume.close(engine, errno);
+        }
+        let next = if state.save.is_some() {
+            Step::PowerDown
+        } else {
+            Step::Idle
+        };
+        engine.progress.enter(next);
+    }
+}

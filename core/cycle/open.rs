@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Finding an image, reading what describes it, and deciding whether this
+//! kernel may have it.
+
+#![forbid(unsafe_code)]
+
+use super::{get_superblock, put_superblock};
+use crate::engine::Engine;
+use crate::errno;
+use crate::image::commit::Commit;
+use crate::image::header::{self, Header, TransformKind};
+use crate::image::root::{self, Chunk};
+use crate::image::superblock::{State, Superblock};
+use crate::image::{self, wire, BLOCK};
+use crate::pipeline::chain::{Ingredient, Recipe};
+use crate::pipeline::io;
+use crate::pipeline::read::Source;
+use crate::registry::{self, Pinned};
+use crate::storage::{Place, Signature, Space, Storage};
+use crate::sys::buf::Buf;
+use crate::sys::ioq::IoQueue;
+use crate::sys::table::Table;
+use crate::sys::uts;
+use crate::transform::Kind;
+use core::fmt::{self, Write};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// Why an image is not taken.
+pub(super) enum Refusal {
+    /// It is damaged, for good.
+    Damaged(image::Error),
+    /// It is not for this kernel, or something is missing; it stays as it is.
+    /// The reason has been recorded.
+    Kept(Error),
+    /// It could not be read; it stays as it is.
+    Unreadable(Error),
+}
+
+impl From<image::Error> for Refusal {
+    fn from(e: image::Error) -> Self {
+        Refusal::Damaged(e)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(e: Error) -> Self {
+        Refusal::Unreadable(e)
+    }
+}
+
+/// What describes an image, checked.
+pub(super) struct Described {
+    /// How to undo what was done to them.
+    pub recipe: Recipe,
+    /// Its counts.
+    pub commit: Commit,
+    /// Whether the machine went down through the platform.
+    pub platform: bool,
+    /// What the architecture wants to find again.
+    pub arch: Buf,
+    /// Length of that, in bytes.
+    pub arch_len: usize,
+}
+
+/// Finds the writer that has an image of ours at `place`. May sleep.
+///
+/// # Errors
+///
+/// `ENODEV` when there is none; otherwise what the writer says.
+pub(super) fn find(place: Place<'_>) -> Result<(Pinned<dyn Storage>, Arc<dyn Space>)> {
+    let writers = &registry::get()?.writers;
+    let mut i = 0usize;
+    while let Some(writer) = writers.nth(i) {
+        match writer.open(place) {
+            Ok(space) => return Ok((writer, space)),
+            Err(e) if e == ENODEV || e == EINVAL => {}
+            Err(e) => return Err(e),
+        }
+        i = i.saturating_add(1);
+    }
+    Err(ENODEV)
+}
+
+/// Whether `facts` describe the very kernel that is running.
+fn same_kernel(facts: &header::Facts<'_>) -> bool {
+    let same = |a: &str, b: &CStr| a.as_bytes() == b.as_bytes();
+    let build_id = uts::build_id();
+    same(facts.release, uts::release())
+        && same(facts.kversion, uts::version())
+        && same(facts.machine, uts::machine())
+        && facts.build_id == build_id.as_ref().map_or(&[][..], |id| id.as_slice())
+}
+
+fn recipe(engine: &Engine, header: &Header<'_>) -> Result<Recipe, Refusal> {
+    let registry = registry::get()?;
+    let mut recipe = Recipe::new();
+    for t in header.transforms() {
+        let (kind, word) = match t.kind {
+            TransformKind::Compress => (Kind::Compress, "compress"),
+            TransformKind::Encrypt => (Kind::Encrypt, "encrypt"),
+        };
+        let name = t.name;
+        let pinned = registry.transforms(kind).find(name).map_err(|_| {
+            Refusal::Kept(engine.fail(
+                ENOENT,
+                format_args!("the image needs module dormouse_{name} ({word}), which is not loaded; it is kept"),
+            ))
+        })?;
+        recipe.push(Ingredient::recorded(pinned, t.params)?)?;
+    }
+    Ok(recipe)
+}
+
+/// Reads and checks what describes the image that `sb` announces. May sleep.
+///
+/// # Errors
+///
+/// Why the image is not taken.
+pub(super) fn describe(
+    engine: &Engine,
+    space: Arc<dyn Space>,
+    sb: &Superblock,
+    queue: &IoQueue,
+) -> Result<(Source, Described), Refusal> {
+    let mut area = Buf::new(header::AREA_BYTES)?;
+    io::read_all(&*space, queue, sb.header_block, &mut area).map_err(out_of_space)?;
+    let header = Header::decode(&area)?;
+    let facts = &header.facts;
+    if facts.image_id != sb.image_id {
+        return Err(image::Error::OtherImage.into());
+    }
+    if !same_kernel(facts) {
+        let why = format_args!(
+            "the image was made by another kernel ({} {}), not by this one; it is kept",
+            facts.release, facts.kversion
+        );
+        return Err(Refusal::Kept(engine.fail(errno::error(errno::ESTALE), why)));
+    }
+    if facts.ram_pages != uts::ram_pages() {
+        let why = format_args!(
+            "the image was made with {} kB of memory, and now there are {} kB; it is kept",
+            facts.ram_pages.saturating_mul(4),
+            uts::ram_pages().saturating_mul(4)
+        );
+        return Err(Refusal::Kept(engine.fail(errno::error(errno::ESTALE), why)));
+    }
+    if header.may_override() {
+        let why = format_args!("the image has pages in several versions, which this kernel cannot load yet; it is kept");
+        return Err(Refusal::Kept(
+            engine.fail(errno::error(errno::EOPNOTSUPP), why),
+        ));
+    }
+    let mut block = Buf::new(BLOCK)?;
+    io::read_all(&*space, queue, sb.commit_block, &mut block).map_err(out_of_space)?;
+    let commit = Commit::decode(&block)?;
+    if commit.image_id != sb.image_id || commit.header_crc != header.crc {
+        return Err(image::Error::OtherImage.into());
+    }
+    if commit.image_pages > facts.ram_pages
+        || commit.frames > commit.data_pages.saturating_add(commit.index_frames)
+    {
+        return Err(image::Error::BadCount.into());
+    }
+    let root = read_root(&*space, sb, &commit, queue)?;
+    let recipe = recipe(engine, &header)?;
+    let mut arch = Buf::new(header::ARCH_MAX)?;
+    arch.get_mut(..facts.arch.len())
+        .ok_or(EINVAL)?
+        .copy_from_slice(facts.arch);
+    let source = Source {
+        image_id: sb.image_id,
+        root,
+        transform_count: header.transform_count(),
+        space,
+    };
+    Ok((
+        source,
+        Described {
+            platform: header.platform_mode(),
+            arch_len: facts.arch.len(),
+            arch,
+            recipe,
+            commit,
+        },
+    ))
+}
+
+/// A block address beyond the space is damage; everything else that keeps
+/// blocks from being read is not.
+fn out_of_space(e: Error) -> Refusal {
+    if e == ENXIO {
+        Refusal::Damaged(image::Error::BlockRange)
+    } else {
+        Refusal::Unreadable(e)
+    }
+}
+
+fn read_root(
+    space: &dyn Space,
+    sb: &Superblock,
+    commit: &Commit,
+    queue: &IoQueue,
+) -> Result<KVVec<Chunk>, Refusal> {
+    let extent = root::Space::of(space.blocks(), sb.header_block, sb.commit_block, commit)?;
+    let len = usize::try_from(commit.root_len()?).map_err(|_| image::Error::BadCount)?;
+    let mut bytes = Buf::new(len.max(1))?;
+    let table = bytes.get_mut(..len).ok_or(EINVAL)?;
+    io::read_all(space, queue, commit.root_block, table).map_err(out_of_space)?;
+    if wire::crc(table) != commit.root_crc {
+        return Err(image::Error::BadCrc.into());
+    }
+    let chunks = usize::try_from(commit.chunks).map_err(|_| image::Error::BadCount)?;
+    let mut scratch = Table::<root::Range>::new(chunks.max(1))?;
+    root::check_disjoint(table, &extent, &mut scratch)?;
+    let mut list = KVVec::with_capacity(chunks, GFP_KERNEL).map_err(Error::from)?;
+    for chunk in root::chunks(table, &extent) {
+        list.push(chunk?, GFP_KERNEL).map_err(Error::from)?;
+    }
+    Ok(list)
+}
+
+/// Writes what is at `place` for a person to read. May sleep.
+///
+/// # Errors
+///
+/// I/O errors; what the writer says.
+pub fn inspect(place: Place<'_>, out: &mut dyn Write) -> Result {
+    let space = match find(place) {
+        Ok((_, space)) => space,
+        Err(e) if e == ENODEV => return say(out, format_args!("none\n")),
+        Err(e) => return Err(e),
+    };
+    let Some(sb) = get_superblock(&*space)? else {
+        return say(out, format_args!("none\n"));
+    };
+    say(out, format_args!("state: {}\n", sb.state.name()))?;
+    say(out, format_args!("saved_at: {}\n", sb.saved_at))?;
+    say(out, format_args!("attempts: {}\n", sb.attempts))?;
+    if sb.last_errno != 0 {
+        let errno = i64::from(sb.last_errno).wrapping_neg();
+        say(out, format_args!("last_failure: {errno} {}\n", sb.reason()))?;
+    }
+    Ok(())
+}
+
+/// Takes the image at `place` off the medium and gives the place its own
+/// signature back. May sleep.
+///
+/// # Errors
+///
+/// `ENODEV` when there is nothing of ours, I/O errors.
+pub fn erase(place: Place<'_>) -> Result {
+    let (_, space) = find(place)?;
+    let mut sb = get_superblock(&*space)?.ok_or(ENODEV)?;
+    sb.advance(State::Empty)?;
+    put_superblock(&*space, &mut sb, Signature::Own)
+}
+
+fn say(out: &mut dyn Write, args: fmt::Arguments<'_>) -> Result {
+    out.write_fmt(args).map_err(|_| E2BIG)
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The first step of a save: the settings, resolved and pinned for as long as
+//! the cycle lasts.
+
+#![forbid(unsafe_code)]
+
+use crate::engine::{Engine, Settings, MOST_WORKERS};
+use crate::freezer::{Freezer, Kept};
+use crate::image::PAGE;
+use crate::pipeline::chain::{Ingredient, Recipe};
+use crate::registry::{self, Pinned, Table};
+use crate::snapshot::Snapshot;
+use crate::storage::{Place, Storage};
+use crate::sys::thread;
+use crate::target::TARGET_MAX;
+use crate::text::Text;
+use kernel::prelude::*;
+
+/// What a save will be made with. Dropping it thaws what the freezer did.
+pub(super) struct Plan {
+    /// Transforms with their parameters.
+    pub recipe: Recipe,
+    /// Writer.
+    pub writer: Pinned<dyn Storage>,
+    /// Snapshot method.
+    pub snapshot: Pinned<dyn Snapshot>,
+    /// Workers.
+    pub workers: usize,
+    /// Most pages in the image; zero for no limit.
+    pub limit: usize,
+    target: Text<TARGET_MAX>,
+    // Undone by its own drop, last.
+    _stopped: Stopped,
+}
+
+/// The freezer at work.
+struct Stopped {
+    freezer: Pinned<dyn Freezer>,
+    kept: Kept,
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.freezer.end(&self.kept);
+    }
+}
+
+/// Names and numbers of the settings, so that modules can be asked for while
+/// the settings are not locked.
+struct Chosen {
+    compressor: Option<Text<32>>,
+    encryptor: Option<Text<32>>,
+    writer: Text<32>,
+    freezer: Text<32>,
+    snapshot: Text<32>,
+    target: Text<TARGET_MAX>,
+    threads: usize,
+    limit: u64,
+    kept: Kept,
+}
+
+fn name<T: ?Sized>(pinned: &Option<Pinned<T>>) -> Option<Text<32>> {
+    pinned
+        .as_ref()
+        .map(|p| Text::format(format_args!("{}", p.name())))
+}
+
+fn name_or<T: ?Sized>(pinned: &Option<Pinned<T>>, default: &str) -> Text<32> {
+    name(pinned).unwrap_or_else(|| Text::format(format_args!("{default}")))
+}
+
+impl Chosen {
+    fn of(s: &Settings) -> Self {
+        Chosen {
+            compressor: name(&s.compressor),
+            encryptor: name(&s.encryptor),
+            writer: name_or(&s.writer, "swap"),
+            freezer: name_or(&s.freezer, "pm"),
+            snapshot: name_or(&s.snapshot, "atomic"),
+            target: s.target,
+            threads: s.threads,
+            limit: s.image_size_limit,
+            kept: s.kept,
+        }
+    }
+}
+
+fn find<T: ?Sized + Send + Sync>(
+    engine: &Engine,
+    table: &Table<T>,
+    name: &Text<32>,
+) -> Result<Pinned<T>> {
+    let kind = table.kind();
+    table.find(name.as_str()).map_err(|e| {
+        engine.fail(
+            e,
+            format_args!("{kind} \"{name}\" is not there: load module dormouse_{name}"),
+        )
+    })
+}
+
+/// Number of workers for a setting of `threads`.
+pub(super) fn workers(threads: usize) -> usize {
+    match threads {
+        0 => thread::online_cpus(),
+        n => n,
+    }
+    .clamp(1, MOST_WORKERS)
+}
+
+impl Plan {
+    /// Resolves the settings of `engine`. May sleep; nothing is frozen yet.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` for a module that is not there, `ENOSPC` when the writer has
+    /// no room at all, or what a module says; the reason is recorded.
+    pub(super) fn new(engine: &Engine) -> Result<Plan> {
+        let chosen = engine.settings(Chosen::of);
+        let registry = registry::get()?;
+        let mut recipe = Recipe::new();
+        if let Some(name) = &chosen.compressor {
+            recipe.push(Ingredient::new(find(engine, &registry.compressors, name)?)?)?;
+        }
+        if let Some(name) = &chosen.encryptor {
+            let ingredient = Ingredient::new(find(engine, &registry.encryptors, name)?);
+            recipe.push(ingredient.map_err(|e| {
+                engine.fail(e, format_args!("encryptor \"{name}\" cannot be used"))
+            })?)?;
+        }
+        let writer = find(engine, &registry.writers, &chosen.writer)?;
+        let snapshot = find(engine, &registry.snapshots, &chosen.snapshot)?;
+        let freezer = find(engine, &registry.freezers, &chosen.freezer)?;
+
+        let room = writer
+            .room(Place::Target(chosen.target.as_str()))
+            .map_err(|e| {
+                let target = &chosen.target;
+                engine.fail(
+                    e,
+                    format_args!("writer \"{}\" cannot use target {target}", writer.name()),
+                )
+            })?;
+        if room.blocks() == 0 {
+            return Err(engine.fail(
+                ENOSPC,
+                format_args!("no space for an image: {room} (is a swap area active?)"),
+            ));
+        }
+        freezer.begin(&chosen.kept).map_err(|e| {
+            engine.fail(
+                e,
+                format_args!("a task that is to keep running is not there"),
+            )
+        })?;
+        Ok(Plan {
+            recipe,
+            writer,
+            snapshot,
+            workers: workers(chosen.threads),
+            limit: usize::try_from(chosen.limit)
+                .unwrap_or(usize::MAX)
+                .div_ceil(PAGE),
+            target: chosen.target,
+            _stopped: Stopped {
+                freezer,
+                kept: chosen.kept,
+            },
+        })
+    }
+
+    /// Where the image is to go.
+    pub(super) fn place(&self) -> Place<'_> {
+        Place::Target(self.target.as_str())
+    }
+}

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A resume, from the search for an image to the moment before the restore.
+
+#![forbid(unsafe_code)]
+
+use super::open::{self, Described, Refusal};
+use super::{get_superblock, plan, put_superblock, stopped};
+use crate::engine::{Engine, ResumeRequest};
+use crate::errno;
+use crate::image::superblock::{State, Superblock};
+use crate::image::CHUNK_BYTES;
+use crate::pipeline::load::Reader;
+use crate::pipeline::read;
+use crate::progress::Step;
+use crate::storage::{Place, Signature, Space};
+use crate::sys::hibernate;
+use crate::sys::ioq::IoQueue;
+use crate::sys::restore::Destinations;
+use crate::target::TARGET_MAX;
+use crate::text::Text;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// One resume. Dropping it closes the storage; the medium is left as it is.
+pub(super) struct Resume {
+    reader: Reader,
+    described: Described,
+    superblock: Superblock,
+    begun: bool,
+    // Kept until the restore or the close: the restore list points into it.
+    destinations: Option<Arc<Destinations>>,
+}
+
+/// Where to look, from what was asked for, the command line and the settings.
+fn search(engine: &Engine, request: Option<&ResumeRequest>) -> Result<Arc<dyn Space>> {
+    if let Some(r) = request.filter(|r| !r.target.is_empty()) {
+        return Ok(open::find(Place::Target(r.target.as_str()))?.1);
+    }
+    if let Some(dev) = hibernate::resume_device() {
+        return Ok(open::find(Place::Resume(dev))?.1);
+    }
+    let target: Text<TARGET_MAX> = engine.settings(|s| s.target);
+    if target == *"auto" {
+        return Err(ENODEV);
+    }
+    Ok(open::find(Place::Target(target.as_str()))?.1)
+}
+
+/// Whether the state of the superblock allows a resume now.
+fn may_resume(engine: &Engine, space: &dyn Space, sb: &mut Superblock, retry: bool) -> Result {
+    match sb.state {
+        State::Empty | State::Consumed => Err(ENODEV),
+        State::Writing => {
+            // The machine stopped in the middle of a save. Nothing is lost
+            // but the image, and the next boot is to say so only once.
+            let why =
+                "the last save did not finish: the machine stopped before the image was complete";
+            engine.fail(EINTR, format_args!("{why}"));
+            sb.set_failure(4, Step::Write as u32, why);
+            sb.advance(State::Failed)?;
+            put_superblock(space, sb, Signature::Own)?;
+            Err(ENODEV)
+        }
+        State::Failed => {
+            let errno = i32::try_from(sb.last_errno).unwrap_or(0);
+            if errno != 0 {
+                let step = Step::from_number(sb.last_step);
+                engine.fail(
+                    errno::error(errno),
+                    format_args!("before the last boot, in step {step}: {}", sb.reason()),
+                );
+            }
+            // Told once.
+            sb.advance(State::Empty)?;
+            put_superblock(space, sb, Signature::Own)?;
+            Err(ENODEV)
+        }
+        State::Committed | State::Resuming if sb.attempts != 0 && !retry => {
+            let times = sb.attempts;
+            Err(engine.fail(
+                errno::error(errno::EALREADY),
+                format_args!(
+                    "a restore of this image was begun before (attempts: {times}) and did not succeed; it is kept: write \"retry\" to resume or \"erase\" to image"
+                ),
+            ))
+        }
+        State::Committed | State::Resuming => Ok(()),
+    }
+}
+
+impl Resume {
+    /// Looks for an image and decides whether it may be restored. `own` is
+    /// the storage of a save in this boot that is to be tested. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` when there is no image of ours; `EALREADY`, `ESTALE`,
+    /// `ENOENT` for one that is kept, `EBADMSG` for one that is damaged, with
+    /// the reason recorded; I/O errors.
+    pub(super) fn check(
+        engine: &Engine,
+        resume_file: &CStr,
+        own: Option<Arc<dyn Space>>,
+    ) -> Result<Resume> {
+        let request = engine.requests(|r| r.resume.take());
+        if own.is_none() {
+            engine.report.clear();
+        }
+        let space = match own {
+            Some(space) => space,
+            None => search(engine, request.as_ref()).map_err(|e| {
+                if e != ENODEV {
+                    engine.fail(
+                        e,
+                        format_args!("no image could be looked for on \"{}\"", resume_file),
+                    );
+                }
+                e
+            })?,
+        };
+        let mut sb = match get_superblock(&*space) {
+            Ok(Some(sb)) => sb,
+            Ok(None) => return Err(ENODEV),
+            Err(e) => {
+                let why = format_args!(
+                    "the superblock of the image is damaged or cannot be read; nothing was changed"
+                );
+                return Err(engine.fail(e, why));
+            }
+        };
+        may_resume(engine, &*space, &mut sb, request.is_some_and(|r| r.retry))?;
+
+        let workers = plan::workers(engine.settings(|s| s.threads));
+        let queue = IoQueue::new(read::buffers(workers), CHUNK_BYTES)?;
+        match open::describe(engine, space.clone(), &sb, &queue) {
+            Ok((source, described)) => Ok(Resume {
+                reader: Reader {
+                    source: Arc::new(source, GFP_KERNEL)?,
+                    queue,
+                    workers,
+                    progress: engine.progress,
+                },
+                described,
+                superblock: sb,
+                begun: false,
+                destinations: None,
+            }),
+            Err(refusal) => Err(refuse(engine, &*space, sb, refusal)),
+        }
+    }
+}
+
+fn refuse(engine: &Engine, space: &dyn Space, mut sb: Superblock, refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::Kept(e) => e,
+        Refusal::Unreadable(e) => {
+            engine.fail(e, format_args!("the image could not be read; it is kept"))
+        }
+        Refusal::Damaged(why) => {
+            let e = engine.fail(
+                errno::error(why.errno()),
+                format_args!("the image is damaged: {why}; it is not restored"),
+            );
+            condemn(engine, space, &mut sb);
+            e
+        }
+    }
+}
+
+/// Marks the image as proven bad and gives the storage its signature back.
+fn condemn(engine: &Engine, space: &dyn Space, sb: &mut Superblock) {
+    let last = engine.report.last();
+    sb.set_failure(
+        last.errno.unsigned_abs(),
+        last.step as u32,
+        last.sentence.as_str(),
+    );
+    let result = sb
+        .advance(State::Failed)
+        .map_err(Error::from)
+        .and_then(|()| put_superblock(space, sb, Signature::Own));
+    if result.is_err() {
+        pr_err!("the damaged image could not be marked as such\n");
+    }
+}
+
+impl Resume {
+    fn space(&self) -> Arc<dyn Space> {
+        self.reader.source.space.clone()
+    }
+
+    /// Loads the image and records that its restore begins. Tasks and kernel
+    /// threads are frozen. Returns whether the platform is to be told.
+    ///
+    /// # Errors
+    ///
+    /// `EBADMSG` for an image that is damaged, `ENOMEM`, `ECANCELED`, I/O
+    /// errors; the reason is recorded.
+    pub(super) fn load(&mut self, engine: &Engine) -> Result<bool> {
+        stopped(engine)?;
+        engine.progress.start(self.described.commit.image_pages);
+        if let Err(e) = self.load_pages() {
+            return Err(self.failed(engine, e));
+        }
+        let ns = engine.progress.elapsed_ns();
+        engine.stats.load_ns.set(ns);
+        let kb = self.described.commit.image_pages.saturating_mul(4);
+        let ms = ns / 1_000_000;
+        pr_info!(
+            "loaded {} kB of memory in {} ms ({} kB/s)\n",
+            kb,
+            ms,
+            kb.saturating_mul(1000).checked_div(ms).unwrap_or(kb)
+        );
+        self.begin_restore(engine)?;
+        Ok(self.described.platform)
+    }
+
+    fn load_pages(&mut self) -> Result {
+        let recipe = &self.described.recipe;
+        let contents = self.reader.contents(recipe, &self.described.commit)?;
+        let total = usize::try_from(contents.table.total()).map_err(|_| EINVAL)?;
+        let runs = contents.table.extents().iter().map(|e| (e.pfn, e.count));
+        let destinations = Arc::new(Destinations::allocate(runs, total)?, GFP_KERNEL)?;
+        let contents = Arc::new(contents, GFP_KERNEL)?;
+        self.reader.pages(recipe, contents, destinations.clone())?;
+        let arch = &self.described.arch;
+        hibernate::arch_header_restore(arch.get(..self.described.arch_len).ok_or(EINVAL)?)?;
+        self.destinations = Some(destinations);
+        Ok(())
+    }
+
+    fn failed(&mut self, engine: &Engine, error: Error) -> Error {
+        match error.to_errno().wrapping_neg() {
+            errno::ECANCELED => engine.fail(
+                error,
+                format_args!("loading was stopped on request; the image is kept"),
+            ),
+            errno::EBADMSG => {
+                engine.fail(
+                    error,
+                    format_args!(
+                        "the image is damaged: a part of it fails its check; it is not restored"
+                    ),
+                );
+                condemn(engine, &*self.space(), &mut self.superblock);
+                error
+            }
+            _ => engine.fail(
+                error,
+                format_args!("the image could not be loaded; it is kept"),
+            ),
+        }
+    }
+
+    /// The last step that can fail: from now on the image counts as tried.
+    fn begin_restore(&mut self, engine: &Engine) -> Result {
+        stopped(engine)?;
+        let sb = &mut self.superblock;
+        sb.attempts = sb.attempts.saturating_add(1);
+        let result = sb
+            .advance(State::Resuming)
+            .map_err(Error::from)
+            .and_then(|()| put_superblock(&*self.reader.source.space, sb, Signature::Image));
+        result.map_err(|e| {
+            engine.fail(
+                e,
+                format_args!("the attempt could not be recorded; the image is kept"),
+            )
+        })?;
+        self.begun = true;
+        self.destinations.as_ref().ok_or(EINVAL)?.arm();
+        Ok(())
+    }
+
+    /// Called when the restore did not happen. Tasks may be frozen.
+    pub(super) fn close(mut self, engine: &Engine, errno: i32) {
+        if !self.begun {
+            return;
+        }
+        let error = Error::from_errno(errno);
+        engine.fail(
+            error,
+            format_args!(
+                "the loaded image could not take over: a device refused to stop; it is kept"
+            ),
+        );
+        let last = engine.report.last();
+        self.superblock.set_failure(
+            last.errno.unsigned_abs(),
+            Step::Restore as u32,
+            last.sentence.as_str(),
+        );
+        let space = self.space();
+        let result = self
+            .superblock
+            .advance(State::Committed)
+            .map_err(Error::from)
+            .and_then(|()| put_superblock(&*space, &mut self.superblock, Signature::Image));
+        if result.is_err() {
+            pr_err!("the failed attempt could not be recorded\n");
+        }
+    }
+}

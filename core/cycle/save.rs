@@ -1,0 +1,426 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A save, from the reservation of everything it needs to the commit.
+
+#![forbid(unsafe_code)]
+
+use super::plan::Plan;
+use super::{get_superblock, put_superblock, stopped};
+use crate::engine::Engine;
+use crate::errno;
+use crate::image::commit::Commit;
+use crate::image::header::{self, Facts, HeaderBuilder};
+use crate::image::superblock::{State, Superblock};
+use crate::image::{ImageId, BLOCK, PAGE};
+use crate::pipeline::crew::Crew;
+use crate::pipeline::io;
+use crate::pipeline::save::{SaveJob, COMMIT_BLOCK, HEADER_BLOCK};
+use crate::plan::{MemoryNeeds, StorageNeeds};
+use crate::progress::Step;
+use crate::snapshot::{Counts, Snapshot};
+use crate::storage::{Signature, Space, Storage};
+use crate::sys::buf::Buf;
+use crate::sys::{hibernate, pages, random, time, uts};
+use crate::transform::{Kind, Transform};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// Free pages that the kernel keeps for itself while devices are suspended
+/// and the image is written, as swsusp does (`PAGES_FOR_IO`).
+const RESERVE_PAGES: usize = 1024;
+/// Pages that may come into use between planning and the snapshot: a fixed
+/// part and one page in this many.
+const GROWTH_PAGES: usize = 1024;
+const GROWTH_PART: usize = 64;
+/// How often memory is freed before it is called impossible.
+const MOST_SHRINKS: usize = 5;
+
+/// One save. Dropping it gives all memory and storage back; it does not
+/// touch the medium.
+pub(super) struct Save {
+    // Field order matters: the threads go before what they use.
+    crew: Option<Crew>,
+    job: Option<Arc<SaveJob>>,
+    header: Buf,
+    header_len: usize,
+    facts: Recorded,
+    space: Arc<dyn Space>,
+    superblock: Superblock,
+    counts: Counts,
+    atomic_ns: u64,
+}
+
+/// What the header will say of the transforms and modules, copied before
+/// anything is frozen.
+struct Recorded {
+    snapshot: &'static CStr,
+    writer: &'static CStr,
+    transforms: KVec<(Kind, &'static CStr, Buf, usize)>,
+}
+
+impl Recorded {
+    fn of(plan: &Plan) -> Result<Recorded> {
+        let mut transforms = KVec::new();
+        for i in plan.recipe.ingredients() {
+            let mut parameters = Buf::new(i.parameters().len().max(1))?;
+            parameters
+                .get_mut(..i.parameters().len())
+                .ok_or(EINVAL)?
+                .copy_from_slice(i.parameters());
+            transforms.push(
+                (
+                    i.transform.kind(),
+                    Transform::name(&*i.transform),
+                    parameters,
+                    i.parameters().len(),
+                ),
+                GFP_KERNEL,
+            )?;
+        }
+        Ok(Recorded {
+            snapshot: Snapshot::name(&*plan.snapshot),
+            writer: Storage::name(&*plan.writer),
+            transforms,
+        })
+    }
+}
+
+/// Frees memory until a snapshot fits, and returns the pages that are to be
+/// saved then.
+fn make_room(engine: &Engine, plan: &Plan) -> Result<usize> {
+    let mut freed = 0usize;
+    for round in 0..=MOST_SHRINKS {
+        stopped(engine)?;
+        let saveable = pages::count_saveable();
+        let own = SaveJob::memory(&plan.recipe, saveable, plan.workers).div_ceil(PAGE);
+        let needs = MemoryNeeds {
+            saveable: saveable as u64,
+            copies: plan.snapshot.frames_needed(most_pages(saveable, own)) as u64,
+            free: pages::free_pages() as u64,
+            reserve: RESERVE_PAGES as u64,
+            slack: 0,
+            modules: own as u64,
+            reclaimable: saveable as u64,
+            limit: if round == 0 { plan.limit as u64 } else { 0 },
+        };
+        let to_free = needs
+            .pages_to_free()
+            .map_err(|shortage| engine.fail(ENOMEM, format_args!("{shortage}")))?;
+        if to_free == 0 {
+            engine.stats.saveable_pages.set(saveable as u64);
+            engine.stats.freed_pages.set(freed as u64);
+            return Ok(saveable);
+        }
+        let to_free = usize::try_from(to_free).unwrap_or(usize::MAX);
+        // A little more, so that the next look need not free again.
+        let got = pages::shrink(to_free.saturating_add(to_free / 8));
+        freed = freed.saturating_add(got);
+        if got == 0 || round == MOST_SHRINKS {
+            return Err(engine.fail(
+                ENOMEM,
+                format_args!(
+                    "not enough free memory for the snapshot: {} kB must be freed, but only {} kB could be",
+                    to_free.saturating_mul(4),
+                    freed.saturating_mul(4)
+                ),
+            ));
+        }
+    }
+    Err(ENOMEM)
+}
+
+/// Pages to prepare the snapshot for when `saveable` are counted now and
+/// `own` more will be taken by the save itself.
+fn most_pages(saveable: usize, own: usize) -> usize {
+    saveable
+        .saturating_add(own)
+        .saturating_add(GROWTH_PAGES)
+        .saturating_add(saveable / GROWTH_PART)
+}
+
+fn reserve_storage(engine: &Engine, plan: &Plan, most: usize) -> Result<Arc<dyn Space>> {
+    let place = plan.place();
+    let room = plan.writer.room(place)?;
+    let needs = StorageNeeds {
+        pages: most as u64,
+        overhead_blocks: SaveJob::overhead_blocks(&plan.recipe, most, plan.workers),
+        available_blocks: room.blocks(),
+        expected_percent: plan.recipe.expected_percent(),
+    };
+    if let Err(shortage) = needs.fit() {
+        return Err(engine.fail(ENOSPC, format_args!("{}", shortage.describe(&room))));
+    }
+    plan.writer
+        .reserve(place, needs.worst_blocks(), needs.expected_blocks())
+        .map_err(|e| engine.fail(e, format_args!("the storage could not be reserved: {room}")))
+}
+
+impl Save {
+    /// Frees and reserves memory, reserves storage, and records on it that a
+    /// save is under way. User tasks are frozen, kernel threads run.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` and `ENOSPC` with an itemised reason, `ECANCELED`, I/O
+    /// errors. Nothing is left behind but the record on the storage.
+    pub(super) fn prepare(engine: &Engine, plan: &Plan) -> Result<Save> {
+        engine.stats.clear();
+        let saveable = make_room(engine, plan)?;
+        let own = SaveJob::memory(&plan.recipe, saveable, plan.workers).div_ceil(PAGE);
+        let most = most_pages(saveable, own);
+        let space = reserve_storage(engine, plan, most)?;
+        stopped(engine)?;
+
+        let mut id = ImageId([0; 16]);
+        random::fill_random(&mut id.0);
+        let mut superblock = Superblock::new();
+        superblock.advance(State::Writing)?;
+        superblock.image_id = id;
+        superblock.header_block = HEADER_BLOCK;
+        superblock.commit_block = COMMIT_BLOCK;
+        superblock.saved_at = time::realtime_s();
+
+        let facts = Recorded::of(plan)?;
+        let header = Buf::new(header::AREA_BYTES)?;
+        let pages = plan.snapshot.prepare(most).map_err(|e| {
+            let kb = most.saturating_mul(4);
+            engine.fail(
+                e,
+                format_args!("the snapshot could not reserve {kb} kB of memory"),
+            )
+        })?;
+        let job = SaveJob::new(
+            pages,
+            most,
+            space.clone(),
+            &plan.recipe,
+            plan.workers,
+            id,
+            engine.progress,
+        )?;
+        let crew = Crew::new(plan.workers, job.clone())?;
+        engine.stats.workers.set(plan.workers as u64);
+        let mut save = Save {
+            crew: Some(crew),
+            job: Some(job),
+            header,
+            header_len: 0,
+            facts,
+            space,
+            superblock,
+            counts: Counts::default(),
+            atomic_ns: 0,
+        };
+        save.record(Signature::Own)
+            .map_err(|e| engine.fail(e, format_args!("the superblock could not be written")))?;
+        Ok(save)
+    }
+
+    /// The storage of this save.
+    pub(super) fn space(&self) -> Arc<dyn Space> {
+        self.space.clone()
+    }
+
+    /// Copies the pages. One CPU, interrupts off; see
+    /// [`Pages::take`](crate::snapshot::Pages::take).
+    pub(super) fn take_snapshot(&mut self) -> Result {
+        let job = self.job.as_ref().ok_or(EINVAL)?;
+        pr_info!("snapshot: copying pages\n");
+        let before = time::sched_ns();
+        let counts = job.pages().take()?;
+        self.atomic_ns = time::sched_ns().saturating_sub(before);
+        self.counts = counts;
+        pr_info!(
+            "snapshot: {} pages, {} of them filled with one word\n",
+            counts.pages,
+            counts.fill
+        );
+        Ok(())
+    }
+
+    fn record(&mut self, signature: Signature) -> Result {
+        put_superblock(&*self.space, &mut self.superblock, signature)
+    }
+
+    /// Writes and commits the image. Devices work, tasks are frozen.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC`, `ECANCELED`, I/O errors. The image is not committed then.
+    pub(super) fn write(&mut self, engine: &Engine, platform: bool) -> Result {
+        stopped(engine)?;
+        let job = self.job.take().ok_or(EINVAL)?;
+        engine.progress.start(self.counts.pages);
+        engine.stats.atomic_ns.set(self.atomic_ns);
+        let result = self.write_image(engine, &job, platform);
+        // The kernel frees the copies right after this step, whatever came
+        // of it.
+        job.pages().release();
+        result
+    }
+
+    fn write_image(&mut self, engine: &Engine, job: &SaveJob, platform: bool) -> Result {
+        self.crew.take().ok_or(EINVAL)?.work();
+        let mut commit = job.finish().map_err(|e| self.blame(engine, e))?;
+        if commit.image_pages != self.counts.pages || commit.fill_pages != self.counts.fill {
+            return Err(engine.fail(
+                EFAULT,
+                format_args!(
+                    "the image has {} pages instead of {}",
+                    commit.image_pages, self.counts.pages
+                ),
+            ));
+        }
+        commit.header_crc = self.encode_header(platform)?;
+        self.seal(job, &commit).map_err(|e| self.blame(engine, e))?;
+        let ns = engine.progress.elapsed_ns();
+        let s = &engine.stats;
+        s.image_pages.set(commit.image_pages);
+        s.fill_pages.set(commit.fill_pages);
+        s.frames.set(commit.frames);
+        s.stored_bytes.set(commit.stored_bytes);
+        s.write_ns.set(ns);
+        s.saves.set(1);
+        let kb = commit.image_pages.saturating_mul(4);
+        let ms = ns / 1_000_000;
+        engine.report.succeed(
+            Step::Write,
+            format_args!(
+                "saved {kb} kB of memory in {ms} ms ({} kB/s), {} kB stored",
+                kb.saturating_mul(1000).checked_div(ms).unwrap_or(kb),
+                commit.stored_bytes / 1024
+            ),
+        );
+        Ok(())
+    }
+
+    fn blame(&self, engine: &Engine, error: Error) -> Error {
+        let why = match error.to_errno().wrapping_neg() {
+            errno::ECANCELED => "stopped on request while the image was written",
+            28 => "the storage was full before the image was complete: it compressed worse than expected",
+            _ => "the image could not be written to the storage",
+        };
+        engine.fail(error, format_args!("{why}"))
+    }
+
+    fn encode_header(&mut self, platform: bool) -> Result<u32> {
+        let mut arch = Buf::new(header::ARCH_MAX)?;
+        let arch_len = hibernate::arch_header_save(&mut arch)?;
+        let build_id = uts::build_id();
+        let text = |s: &'static CStr| s.to_str().map_err(|_| EINVAL);
+        let facts = Facts {
+            image_id: self.superblock.image_id,
+            flags: if platform { header::FLAG_PLATFORM } else { 0 },
+            arch: arch.get(..arch_len).ok_or(EINVAL)?,
+            release: text(uts::release())?,
+            kversion: text(uts::version())?,
+            machine: text(uts::machine())?,
+            build_id: build_id.as_ref().map_or(&[], |id| id.as_slice()),
+            snapshot: text(self.facts.snapshot)?,
+            writer: text(self.facts.writer)?,
+            ram_pages: uts::ram_pages(),
+        };
+        let mut builder = HeaderBuilder::new(&mut self.header, &facts)?;
+        for (kind, name, parameters, len) in self.facts.transforms.iter() {
+            builder.transform(&header::Transform {
+                kind: match kind {
+                    Kind::Compress => header::TransformKind::Compress,
+                    Kind::Encrypt => header::TransformKind::Encrypt,
+                },
+                name: name.to_str().map_err(|_| EINVAL)?,
+                params: parameters.get(..*len).ok_or(EINVAL)?,
+            })?;
+        }
+        let crc = builder.finish()?;
+        self.header_len = header::AREA_BYTES;
+        Ok(crc)
+    }
+
+    /// Header, flush, commit record, flush, superblock: after the last of
+    /// them, and not before, there is an image.
+    fn seal(&mut self, job: &SaveJob, commit: &Commit) -> Result {
+        let header = self.header.get(..self.header_len).ok_or(EINVAL)?;
+        io::write_all(&*self.space, job.queue(), HEADER_BLOCK, header)?;
+        self.space.flush()?;
+        let mut block = Buf::new(BLOCK)?;
+        let bytes: &mut [u8; BLOCK] = block
+            .get_mut(..BLOCK)
+            .and_then(|b| b.try_into().ok())
+            .ok_or(EINVAL)?;
+        commit.encode(bytes)?;
+        io::write_all(&*self.space, job.queue(), COMMIT_BLOCK, &block)?;
+        self.space.flush()?;
+        self.superblock.advance(State::Committed)?;
+        self.record(Signature::Image)
+    }
+
+    /// Takes the save back: the machine stays up. Tasks are frozen.
+    pub(super) fn undo(mut self, engine: &Engine) {
+        self.release();
+        let last = engine.report.last();
+        let next = if last.errno == 0 {
+            State::Empty
+        } else {
+            let errno = last.errno.unsigned_abs();
+            self.superblock
+                .set_failure(errno, last.step as u32, last.sentence.as_str());
+            State::Failed
+        };
+        let result = self
+            .superblock
+            .advance(next)
+            .map_err(Error::from)
+            .and_then(|()| self.record(Signature::Own));
+        if let Err(e) = result {
+            pr_crit!(
+                "the mark of the image could not be taken off the storage: do not resume from it\n"
+            );
+            engine.fail(
+                e,
+                format_args!("the mark of the image could not be taken off the storage: do not resume from it"),
+            );
+        }
+    }
+
+    /// Tidies up in the restored kernel. Tasks are frozen.
+    ///
+    /// What this object knows is as old as the snapshot; only the identity of
+    /// the image and the places of things are to be believed.
+    pub(super) fn resumed(mut self, engine: &Engine) {
+        self.release();
+        let result = self.consume();
+        engine.stats.resumes.set(1);
+        match result {
+            Ok(()) => engine
+                .report
+                .succeed(Step::Resumed, format_args!("resumed")),
+            Err(e) => {
+                pr_crit!("resumed, but the mark of the image could not be taken off the storage\n");
+                engine.fail(
+                    e,
+                    format_args!(
+                        "resumed, but the mark of the image could not be taken off the storage"
+                    ),
+                );
+            }
+        }
+    }
+
+    fn consume(&mut self) -> Result {
+        let mut sb = get_superblock(&*self.space)?.ok_or(ENODEV)?;
+        if sb.image_id != self.superblock.image_id {
+            return Err(errno::error(errno::ESTALE));
+        }
+        sb.advance(State::Consumed)?;
+        put_superblock(&*self.space, &mut sb, Signature::Own)
+    }
+
+    /// Lets go of the copies, which the kernel has freed by now, and of the
+    /// workers.
+    fn release(&mut self) {
+        if let Some(job) = self.job.take() {
+            job.pages().release();
+        }
+        self.crew = None;
+    }
+}

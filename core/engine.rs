@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The engine: settings, what happened last, and how far things are.
+
+#![forbid(unsafe_code)]
+
+use crate::freezer::{Freezer, Kept, MOST_KEPT};
+use crate::progress::{Progress, Step};
+use crate::registry::{self, Pinned};
+use crate::report::Report;
+use crate::snapshot::Snapshot;
+use crate::stats::Stats;
+use crate::storage::Storage;
+use crate::sys::once::Once;
+use crate::target::TARGET_MAX;
+use crate::text::Text;
+use crate::transform::Transform;
+use core::fmt;
+use kernel::prelude::*;
+use kernel::sync::{new_mutex, Mutex};
+
+/// Most workers, whatever the number of CPUs.
+pub const MOST_WORKERS: usize = 64;
+
+/// What the user chose.
+pub struct Settings {
+    /// Whether the kernel's own triggers use Dormouse.
+    pub enabled: bool,
+    /// Compressor, if any.
+    pub compressor: Option<Pinned<dyn Transform>>,
+    /// Encryptor, if any.
+    pub encryptor: Option<Pinned<dyn Transform>>,
+    /// Writer; without a choice, `swap` is asked for when it is needed.
+    pub writer: Option<Pinned<dyn Storage>>,
+    /// Freezer; without a choice, `pm`.
+    pub freezer: Option<Pinned<dyn Freezer>>,
+    /// Snapshot method; without a choice, `atomic`.
+    pub snapshot: Option<Pinned<dyn Snapshot>>,
+    /// Target, as written.
+    pub target: Text<TARGET_MAX>,
+    /// Workers; zero for one per online CPU.
+    pub threads: usize,
+    /// Most bytes of memory in an image; zero for no limit.
+    pub image_size_limit: u64,
+    /// Tasks that the freezer leaves alone.
+    pub kept: Kept,
+}
+
+/// A resume that somebody asked for through sysfs.
+#[derive(Clone, Copy)]
+pub struct ResumeRequest {
+    /// Where to look; empty for what `resume=` or the target setting says.
+    pub target: Text<TARGET_MAX>,
+    /// Whether to try again an image whose restore was begun before.
+    pub retry: bool,
+}
+
+/// What somebody asked for and a hook is to find.
+pub struct Requests {
+    /// A save is to happen even though Dormouse is not enabled.
+    pub start: bool,
+    /// A resume through sysfs.
+    pub resume: Option<ResumeRequest>,
+}
+
+/// The engine.
+#[pin_data]
+pub struct Engine {
+    #[pin]
+    settings: Mutex<Settings>,
+    #[pin]
+    requests: Mutex<Requests>,
+    /// The last result.
+    #[pin]
+    pub report: Report,
+    /// What is happening now.
+    pub progress: &'static Progress,
+    /// Numbers of the last cycle.
+    pub stats: Stats,
+}
+
+static PROGRESS: Progress = Progress::new();
+static ENGINE: Once<Engine> = Once::new();
+
+impl Engine {
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            settings <- new_mutex!(Settings {
+                enabled: false,
+                compressor: None,
+                encryptor: None,
+                writer: None,
+                freezer: None,
+                snapshot: None,
+                target: Text::format(format_args!("auto")),
+                threads: 0,
+                image_size_limit: 0,
+                kept: [0; MOST_KEPT],
+            }, "dormouse::settings"),
+            requests <- new_mutex!(Requests {
+                start: false,
+                resume: None,
+            }, "dormouse::requests"),
+            report <- Report::new(&PROGRESS),
+            progress: &PROGRESS,
+            stats: Stats::new(),
+        })
+    }
+
+    /// Reads settings. May sleep.
+    pub fn settings<R>(&self, read: impl FnOnce(&Settings) -> R) -> R {
+        read(&self.settings.lock())
+    }
+
+    /// Changes settings. What `change` returns is dropped after the settings
+    /// are unlocked, so a module that is let go of can unregister. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` while a cycle is under way, and then nothing changes.
+    pub fn configure<R>(&self, change: impl FnOnce(&mut Settings) -> R) -> Result<R> {
+        if self.progress.step() != Step::Idle {
+            return Err(EBUSY);
+        }
+        Ok(change(&mut self.settings.lock()))
+    }
+
+    /// Looks at or leaves a request. May sleep.
+    pub fn requests<R>(&self, f: impl FnOnce(&mut Requests) -> R) -> R {
+        f(&mut self.requests.lock())
+    }
+
+    /// Records why the cycle fails and returns `error`. May sleep.
+    pub fn fail(&self, error: Error, why: fmt::Arguments<'_>) -> Error {
+        self.report.fail(error, why)
+    }
+}
+
+/// Sets the engine up, once. May sleep.
+///
+/// # Errors
+///
+/// `ENOMEM`; `EBUSY` when it is there already.
+pub fn init() -> Result {
+    registry::init()?;
+    let engine = KBox::pin_init(Engine::new(), GFP_KERNEL)?;
+    ENGINE.set(engine).map(|_| ())
+}
+
+/// The engine. Any context.
+///
+/// # Errors
+///
+/// `ENODEV` before [`init`] has succeeded.
+pub fn get() -> Result<&'static Engine> {
+    ENGINE.get().ok_or(ENODEV)
+}
+
+/// Says why something failed, for modules: the first sentence of a cycle
+/// becomes `last_result`. Returns `error`. May sleep.
+pub fn fail(error: Error, why: fmt::Arguments<'_>) -> Error {
+    match get() {
+        Ok(engine) => engine.fail(error, why),
+        Err(_) => error,
+    }
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The result of the last cycle: an errno, the step, and one sentence.
+//!
+//! Whatever refuses or fails says why exactly once, where it decides, with
+//! [`Report::fail`]; the first sentence of a cycle is the one that is kept.
+
+#![forbid(unsafe_code)]
+
+use crate::progress::{Progress, Step};
+use crate::text::Text;
+use core::fmt;
+use kernel::prelude::*;
+use kernel::sync::{new_mutex, Mutex};
+
+/// Longest sentence, in bytes.
+pub const SENTENCE: usize = 400;
+
+/// One result.
+#[derive(Clone, Copy)]
+pub struct Outcome {
+    /// Zero, or a negative error number.
+    pub errno: i32,
+    /// Where it happened.
+    pub step: Step,
+    /// Why.
+    pub sentence: Text<SENTENCE>,
+}
+
+impl Outcome {
+    const fn new() -> Self {
+        Outcome {
+            errno: 0,
+            step: Step::Idle,
+            sentence: Text::new(),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sentence = if self.sentence.is_empty() {
+            "nothing has happened yet"
+        } else {
+            self.sentence.as_str()
+        };
+        write!(f, "{} {} {}", self.errno, self.step, sentence)
+    }
+}
+
+/// Keeps the last outcome.
+#[pin_data]
+pub struct Report {
+    #[pin]
+    last: Mutex<Outcome>,
+    progress: &'static Progress,
+}
+
+impl Report {
+    /// No outcome yet; steps are taken from `progress`.
+    pub fn new(progress: &'static Progress) -> impl PinInit<Self> {
+        pin_init!(Self {
+            last <- new_mutex!(Outcome::new(), "dormouse::report"),
+            progress,
+        })
+    }
+
+    /// Forgets the last outcome: a new cycle begins. May sleep.
+    pub fn clear(&self) {
+        *self.last.lock() = Outcome::new();
+    }
+
+    /// Records why the cycle fails, unless a reason is there already, and
+    /// returns `error`. May sleep.
+    pub fn fail(&self, error: Error, why: fmt::Arguments<'_>) -> Error {
+        let mut last = self.last.lock();
+        if last.errno == 0 {
+            *last = Outcome {
+                errno: error.to_errno(),
+                step: self.progress.step(),
+                sentence: Text::format(why),
+            };
+            pr_err!("{}: {} ({})\n", last.step, last.sentence, last.errno);
+        }
+        error
+    }
+
+    /// Records a success. May sleep.
+    pub fn succeed(&self, step: Step, what: fmt::Arguments<'_>) {
+        let mut last = self.last.lock();
+        *last = Outcome {
+            errno: 0,
+            step,
+            sentence: Text::format(what),
+        };
+        pr_info!("{}\n", last.sentence);
+    }
+
+    /// The last outcome. May sleep.
+    pub fn last(&self) -> Outcome {
+        *self.last.lock()
+    }
+}

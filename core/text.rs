@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Short texts in fixed room, for messages that are made where nothing can be
+//! allocated.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+/// A text of at most `N` bytes; what does not fit is cut off.
+///
+/// # Invariants
+///
+/// The first `len` bytes are valid UTF-8 and `len <= N`.
+#[derive(Clone, Copy)]
+pub struct Text<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Text<N> {
+    /// An empty text.
+    pub const fn new() -> Self {
+        // INVARIANT: Nothing is valid UTF-8.
+        Text {
+            bytes: [0; N],
+            len: 0,
+        }
+    }
+
+    /// The text made from `args`, cut off at `N` bytes.
+    pub fn format(args: fmt::Arguments<'_>) -> Self {
+        let mut text = Text::new();
+        // `write_str` never fails.
+        let _ = fmt::Write::write_fmt(&mut text, args);
+        text
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        let bytes = self.bytes.get(..self.len).unwrap_or(&[]);
+        core::str::from_utf8(bytes).unwrap_or("")
+    }
+
+    /// Whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Makes the text empty.
+    pub fn clear(&mut self) {
+        // INVARIANT: Nothing is valid UTF-8.
+        self.len = 0;
+    }
+}
+
+impl<const N: usize> Default for Text<N> {
+    fn default() -> Self {
+        Text::new()
+    }
+}
+
+impl<const N: usize> fmt::Write for Text<N> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        let room = N.saturating_sub(self.len);
+        let mut cut = s.len().min(room);
+        while !s.is_char_boundary(cut) {
+            cut = cut.saturating_sub(1);
+        }
+        let end = self.len.saturating_add(cut);
+        if let (Some(to), Some(from)) = (self.bytes.get_mut(self.len..end), s.as_bytes().get(..cut))
+        {
+            to.copy_from_slice(from);
+            // INVARIANT: Whole characters were added, and `end <= N`.
+            self.len = end;
+        }
+        Ok(())
+    }
+}
+
+impl<const N: usize> fmt::Display for Text<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl<const N: usize> PartialEq<str> for Text<N> {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::fmt::Write;
+
+    #[test]
+    fn cuts_at_a_character() {
+        let text = Text::<4>::format(format_args!("abc\u{e9}"));
+        assert_eq!(text.as_str(), "abc");
+        let text = Text::<5>::format(format_args!("abc\u{e9}"));
+        assert_eq!(text.as_str(), "abc\u{e9}");
+    }
+
+    #[test]
+    fn takes_several_pieces() {
+        let mut text = Text::<8>::new();
+        write!(text, "{}-{}", 12, 345).unwrap();
+        text.write_str("6789").unwrap();
+        assert_eq!(text.as_str(), "12-34567");
+    }
+}
