@@ -157,8 +157,10 @@ pub const HEADER_BLOCK: u64 = 0;
 /// Block of the commit record in the sample image.
 pub const COMMIT_BLOCK: u64 = 16;
 
-const DATA_BLOCK: u64 = 17;
-const INDEX_BLOCK: u64 = 21;
+/// Block of the data chunk in the sample image.
+pub const DATA_BLOCK: u64 = 17;
+/// Block of the index chunk in the sample image.
+pub const INDEX_BLOCK: u64 = 21;
 const ROOT_BLOCK: u64 = 22;
 
 /// Blocks of the sample image.

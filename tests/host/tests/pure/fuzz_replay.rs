@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The short run of the fuzzers, without one: the corpus, and mutations of it from a fixed seed.
+//!
+//! `DORMOUSE_FUZZ_RUNS` is the number of mutations per target, `DORMOUSE_FUZZ_SEED` another seed.
+
+use std::fs;
+use std::path::PathBuf;
+
+use dormouse_host::fuzzing::{seeds, FuzzTarget, TARGETS};
+
+fn folder(target: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../fuzz/corpus")
+        .join(target)
+}
+
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let entries = fs::read_dir(folder(target)).unwrap_or_else(|e| panic!("{target}: {e}"));
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
+        Err(_) => default,
+    }
+}
+
+// xorshift64*: the same numbers everywhere.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let word = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
+        (word as usize) % limit.max(1)
+    }
+
+    fn mutate(&mut self, bytes: &mut Vec<u8>, others: &[Vec<u8>]) {
+        const WORDS: [u64; 8] = [0, 1, 0x7f, 0xff, 0xffff, 0x7fff_ffff, 0xffff_ffff, u64::MAX];
+        let at = self.below(bytes.len());
+        match self.below(7) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
+            1 if at < bytes.len() => bytes[at] = self.below(256) as u8,
+            2 => {
+                // A number at the edge of its width.
+                let word = WORDS[self.below(WORDS.len())].to_le_bytes();
+                let width = [1, 2, 4, 8][self.below(4)];
+                for (to, from) in bytes.iter_mut().skip(at).zip(&word[..width]) {
+                    *to = *from;
+                }
+            }
+            3 => bytes.truncate(at),
+            4 => bytes.insert(at, self.below(256) as u8),
+            5 => {
+                // A piece of this or another input, somewhere else.
+                let other = &others[self.below(others.len())];
+                let from = self.below(other.len());
+                let len = self.below(64).min(other.len() - from);
+                for (to, from) in bytes.iter_mut().skip(at).zip(&other[from..from + len]) {
+                    *to = *from;
+                }
+            }
+            _ => {
+                let len = self.below(16);
+                bytes
+                    .iter_mut()
+                    .skip(at)
+                    .take(len)
+                    .for_each(|byte| *byte = 0);
+            }
+        }
+    }
+}
+
+fn replay(&(name, body): &FuzzTarget) {
+    let corpus = corpus(name);
+    assert!(!corpus.is_empty(), "{name} has no corpus");
+    corpus.iter().for_each(|input| body(input));
+
+    // Inputs of some kilobytes cost accordingly.
+    let size: usize = corpus.iter().map(Vec::len).sum::<usize>() / corpus.len();
+    let default = (20_000_000 / (size as u64 + 1000)).min(20_000);
+    let mut random = Random(setting("DORMOUSE_FUZZ_SEED", 0x646f_726d_6f75_7365) | 1);
+    for _ in 0..setting("DORMOUSE_FUZZ_RUNS", default) {
+        let mut input = corpus[random.below(corpus.len())].clone();
+        for _ in 0..1 + random.below(4) {
+            random.mutate(&mut input, &corpus);
+        }
+        body(&input);
+    }
+}
+
+#[test]
+fn corpus_and_mutations() {
+    std::thread::scope(|scope| {
+        for target in &TARGETS {
+            scope.spawn(move || replay(target));
+        }
+    });
+}
+
+#[test]
+#[ignore = "writes the corpus that the other tests read"]
+fn write_seeds() {
+    for (target, name, bytes) in seeds() {
+        fs::create_dir_all(folder(target)).unwrap();
+        fs::write(folder(target).join(name), bytes).unwrap();
+    }
+}
+
+#[test]
+fn the_corpus_holds_the_samples() {
+    for (target, name, bytes) in seeds() {
+        let found = fs::read(folder(target).join(name));
+        assert!(found.is_ok_and(|found| found == bytes), "{target}/{name}");
+    }
+}
+
+// The fuzz crate has a one-line target for each body, and nothing else.
+#[test]
+fn every_body_has_a_target() {
+    let fuzz = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
+    let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
+    for (name, _) in TARGETS {
+        let file = fs::read_to_string(fuzz.join(format!("fuzz_targets/{name}.rs"))).unwrap();
+        assert!(file.contains("fuzz_target!"), "{name}");
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
+    }
+    let count = fs::read_dir(fuzz.join("fuzz_targets")).unwrap().count();
+    assert_eq!(count, TARGETS.len());
+}

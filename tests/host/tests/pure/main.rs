@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of the pure parts. One binary, so that they link once.
+
+mod extents;
+mod flips;
+mod format_doc;
+mod frames;
+mod fuzz_replay;
+mod golden;
+mod headers;
+mod indexes;
+mod maps;
+mod plans;
+mod roots;
+mod superblocks;
+mod targets;
