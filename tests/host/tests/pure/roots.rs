@@ -93,7 +93,8 @@ fn commit_refusals() {
     assert_eq!(sealed(8, 2), Some(Error::UnknownVersion));
     assert_eq!(sealed(32, 12), Some(Error::BadCount));
     assert_eq!(sealed(64, 4), Some(Error::BadCount));
-    assert_eq!(sealed(72, 0), Some(Error::BadLength));
+    assert_eq!(sealed(72, 1), Some(Error::BadLength));
+    assert_eq!(sealed(72, 0), Some(Error::BadCount));
     assert_eq!(sealed(72, 4), Some(Error::BadCount));
     assert_eq!(sealed(88, 31), Some(Error::BadLength));
     assert_eq!(sealed(4095, 1), Some(Error::NotZero));
