@@ -70,11 +70,12 @@ fn put_superblock(space: &dyn Space, sb: &mut Superblock, signature: Signature) 
     space.write_superblock(&bytes, signature)
 }
 
-/// Reads the superblock; `None` when there is none of ours. May sleep.
-fn get_superblock(space: &dyn Space) -> Result<Option<Superblock>> {
+/// Reads the superblock and the signature beside it; `None` when there is no
+/// superblock of ours. May sleep.
+fn get_superblock(space: &dyn Space) -> Result<Option<(Superblock, Signature)>> {
     let mut bytes = [0; superblock::BYTES];
-    space.read_superblock(&mut bytes)?;
-    Ok(Superblock::decode(&bytes)?)
+    let signature = space.read_superblock(&mut bytes)?;
+    Ok(Superblock::decode(&bytes)?.map(|sb| (sb, signature)))
 }
 
 fn stopped(engine: &Engine) -> Result {

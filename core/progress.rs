@@ -85,6 +85,8 @@ pub struct Progress {
     total: AtomicU64,
     done: AtomicU64,
     started_ns: AtomicU64,
+    /// Zero while time is counted.
+    took_ns: AtomicU64,
     tenths: AtomicU64,
     /// Bytes that went to or came from the storage.
     stored: AtomicU64,
@@ -99,6 +101,7 @@ impl Progress {
             total: AtomicU64::new(0),
             done: AtomicU64::new(0),
             started_ns: AtomicU64::new(0),
+            took_ns: AtomicU64::new(0),
             tenths: AtomicU64::new(0),
             stored: AtomicU64::new(0),
         }
@@ -135,6 +138,7 @@ impl Progress {
         self.done.store(0, Ordering::Relaxed);
         self.stored.store(0, Ordering::Relaxed);
         self.tenths.store(0, Ordering::Relaxed);
+        self.took_ns.store(0, Ordering::Relaxed);
         self.started_ns
             .store(time::monotonic_ns(), Ordering::Relaxed);
     }
@@ -171,8 +175,21 @@ impl Progress {
         )
     }
 
-    /// Nanoseconds since [`Progress::start`]. Any context.
+    /// Nanoseconds from [`Progress::start`] to now, or to the end of the
+    /// counting. Any context where time is kept.
     pub fn elapsed_ns(&self) -> u64 {
+        match self.took_ns.load(Ordering::Relaxed) {
+            0 if self.started_ns.load(Ordering::Relaxed) != 0 => self.since_start(),
+            took => took,
+        }
+    }
+
+    /// Stops counting time. Any context where time is kept.
+    pub fn stop(&self) {
+        self.took_ns.store(self.since_start(), Ordering::Relaxed);
+    }
+
+    fn since_start(&self) -> u64 {
         time::monotonic_ns().saturating_sub(self.started_ns.load(Ordering::Relaxed))
     }
 }

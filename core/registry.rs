@@ -144,15 +144,25 @@ impl<T: ?Sized + Send + Sync + 'static> Table<T> {
         self.pin(name)
     }
 
-    /// Pins the `i`-th entry in the order of registration. May sleep.
-    pub fn nth(&self, i: usize) -> Option<Pinned<T>> {
-        let slots = self.slots.lock();
-        let entry = slots.iter().flatten().nth(i)?;
-        Some(Pinned {
-            object: entry.object.clone(),
-            name: entry.name,
-            _module: entry.owner.try_get()?,
-        })
+    /// Pins all entries, in the order of registration, but those whose module
+    /// is going away. May sleep and allocate.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn all(&self) -> Result<KVec<Pinned<T>>> {
+        let mut all = KVec::with_capacity(MOST, GFP_KERNEL)?;
+        for entry in self.slots.lock().iter().flatten() {
+            if let Some(module) = entry.owner.try_get() {
+                let pinned = Pinned {
+                    object: entry.object.clone(),
+                    name: entry.name,
+                    _module: module,
+                };
+                all.push(pinned, GFP_KERNEL)?;
+            }
+        }
+        Ok(all)
     }
 
     /// Writes all names as a block scheduler does: `none lzo [lz4]`. May

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Numbers of the last cycle, as `stats` in sysfs shows them.
+//!
+//! The kernel that comes out of a restore is as old as its snapshot: it knows
+//! what was counted before that, and what the superblock tells it.
 
 #![forbid(unsafe_code)]
 
@@ -58,10 +61,6 @@ macro_rules! stats {
 }
 
 stats! {
-    /// Cycles that reached the commit record since boot.
-    saves,
-    /// Restores that this kernel came out of.
-    resumes,
     /// Pages that were to be saved when the last save was planned.
     saveable_pages,
     /// Pages of memory freed to make room.

@@ -165,12 +165,14 @@ pub trait Space: Send + Sync {
     /// `EIO` when the medium cannot promise it.
     fn flush(&self) -> Result;
 
-    /// Reads the superblock. May sleep.
+    /// Reads the superblock and returns the signature that the place carries.
+    /// An image counts only together with [`Signature::Image`]: `swapon`, for
+    /// one, puts the own signature back and uses the place. May sleep.
     ///
     /// # Errors
     ///
     /// I/O errors.
-    fn read_superblock(&self, out: &mut [u8; superblock::BYTES]) -> Result;
+    fn read_superblock(&self, out: &mut [u8; superblock::BYTES]) -> Result<Signature>;
 
     /// Writes the superblock and sets the signature. The change of the
     /// superblock is atomic and on the medium when the call returns. May

@@ -70,15 +70,12 @@ pub(super) struct Described {
 ///
 /// `ENODEV` when there is none; otherwise what the writer says.
 pub(super) fn find(place: Place<'_>) -> Result<(Pinned<dyn Storage>, Arc<dyn Space>)> {
-    let writers = &registry::get()?.writers;
-    let mut i = 0usize;
-    while let Some(writer) = writers.nth(i) {
+    for writer in registry::get()?.writers.all()? {
         match writer.open(place) {
             Ok(space) => return Ok((writer, space)),
             Err(e) if e == ENODEV || e == EINVAL => {}
             Err(e) => return Err(e),
         }
-        i = i.saturating_add(1);
     }
     Err(ENODEV)
 }
@@ -232,10 +229,13 @@ pub fn inspect(place: Place<'_>, out: &mut dyn Write) -> Result {
         Err(e) if e == ENODEV => return say(out, format_args!("none\n")),
         Err(e) => return Err(e),
     };
-    let Some(sb) = get_superblock(&*space)? else {
+    let Some((sb, signature)) = get_superblock(&*space)? else {
         return say(out, format_args!("none\n"));
     };
     say(out, format_args!("state: {}\n", sb.state.name()))?;
+    if signature == Signature::Own && sb.state.is_image() {
+        say(out, format_args!("discarded: the place is in use again\n"))?;
+    }
     say(out, format_args!("saved_at: {}\n", sb.saved_at))?;
     say(out, format_args!("attempts: {}\n", sb.attempts))?;
     if sb.last_errno != 0 {
@@ -253,7 +253,7 @@ pub fn inspect(place: Place<'_>, out: &mut dyn Write) -> Result {
 /// `ENODEV` when there is nothing of ours, I/O errors.
 pub fn erase(place: Place<'_>) -> Result {
     let (_, space) = find(place)?;
-    let mut sb = get_superblock(&*space)?.ok_or(ENODEV)?;
+    let (mut sb, _) = get_superblock(&*space)?.ok_or(ENODEV)?;
     sb.advance(State::Empty)?;
     put_superblock(&*space, &mut sb, Signature::Own)
 }

@@ -81,7 +81,7 @@ fn may_resume(engine: &Engine, space: &dyn Space, sb: &mut Superblock, retry: bo
             Err(engine.fail(
                 errno::error(errno::EALREADY),
                 format_args!(
-                    "a restore of this image was begun before (attempts: {times}) and did not succeed; it is kept: write \"retry\" to resume or \"erase\" to image"
+                    "a restore of this image was begun before (attempts: {times}) and did not succeed; it is kept: write \"retry\" to /sys/power/hibernate/resume to try again, or \"erase\" to /sys/power/hibernate/image"
                 ),
             ))
         }
@@ -119,8 +119,8 @@ impl Resume {
                 e
             })?,
         };
-        let mut sb = match get_superblock(&*space) {
-            Ok(Some(sb)) => sb,
+        let (mut sb, signature) = match get_superblock(&*space) {
+            Ok(Some(found)) => found,
             Ok(None) => return Err(ENODEV),
             Err(e) => {
                 let why = format_args!(
@@ -129,6 +129,9 @@ impl Resume {
                 return Err(engine.fail(e, why));
             }
         };
+        if signature == Signature::Own && sb.state.is_image() {
+            return Err(forget(engine, &*space, &mut sb));
+        }
         may_resume(engine, &*space, &mut sb, request.is_some_and(|r| r.retry))?;
 
         let workers = plan::workers(engine.settings(|s| s.threads));
@@ -151,12 +154,33 @@ impl Resume {
     }
 }
 
+/// Somebody has given the place its own signature back, as `swapon` does, so
+/// it has been used since: what is there is no image any more.
+fn forget(engine: &Engine, space: &dyn Space, sb: &mut Superblock) -> Error {
+    engine.fail(
+        errno::error(errno::ESTALE),
+        format_args!("the image was given up: its place was used for something else since (swapon does that)"),
+    );
+    let result = sb
+        .advance(State::Empty)
+        .map_err(Error::from)
+        .and_then(|()| put_superblock(space, sb, Signature::Own));
+    if result.is_err() {
+        pr_err!("the superblock of the image could not be cleared\n");
+    }
+    ENODEV
+}
+
 fn refuse(engine: &Engine, space: &dyn Space, mut sb: Superblock, refusal: Refusal) -> Error {
     match refusal {
         Refusal::Kept(e) => e,
         Refusal::Unreadable(e) => {
             engine.fail(e, format_args!("the image could not be read; it is kept"))
         }
+        Refusal::Damaged(why) if why.errno() == errno::EOPNOTSUPP => engine.fail(
+            errno::error(why.errno()),
+            format_args!("the image cannot be read by this kernel: {why}; it is kept"),
+        ),
         Refusal::Damaged(why) => {
             let e = engine.fail(
                 errno::error(why.errno()),
@@ -203,8 +227,11 @@ impl Resume {
         if let Err(e) = self.load_pages() {
             return Err(self.failed(engine, e));
         }
+        engine.progress.stop();
         let ns = engine.progress.elapsed_ns();
         engine.stats.load_ns.set(ns);
+        let in_place = self.destinations.as_ref().map_or(0, |d| d.in_place());
+        engine.stats.in_place_pages.set(in_place as u64);
         let kb = self.described.commit.image_pages.saturating_mul(4);
         let ms = ns / 1_000_000;
         pr_info!(
@@ -259,6 +286,12 @@ impl Resume {
         stopped(engine)?;
         let sb = &mut self.superblock;
         sb.attempts = sb.attempts.saturating_add(1);
+        let story = Text::<160>::format(format_args!(
+            "{}, loaded in {} ms",
+            sb.reason(),
+            engine.stats.load_ns.get() / 1_000_000
+        ));
+        sb.set_reason(story.as_str());
         let result = sb
             .advance(State::Resuming)
             .map_err(Error::from)

@@ -21,6 +21,7 @@ use crate::snapshot::{Counts, Snapshot};
 use crate::storage::{Signature, Space, Storage};
 use crate::sys::buf::Buf;
 use crate::sys::{hibernate, pages, random, time, uts};
+use crate::text::Text;
 use crate::transform::{Kind, Transform};
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -272,7 +273,9 @@ impl Save {
             ));
         }
         commit.header_crc = self.encode_header(platform)?;
-        self.seal(job, &commit).map_err(|e| self.blame(engine, e))?;
+        self.seal(engine, job, &commit)
+            .map_err(|e| self.blame(engine, e))?;
+        engine.progress.stop();
         let ns = engine.progress.elapsed_ns();
         let s = &engine.stats;
         s.image_pages.set(commit.image_pages);
@@ -280,7 +283,6 @@ impl Save {
         s.frames.set(commit.frames);
         s.stored_bytes.set(commit.stored_bytes);
         s.write_ns.set(ns);
-        s.saves.set(1);
         let kb = commit.image_pages.saturating_mul(4);
         let ms = ns / 1_000_000;
         engine.report.succeed(
@@ -338,7 +340,7 @@ impl Save {
 
     /// Header, flush, commit record, flush, superblock: after the last of
     /// them, and not before, there is an image.
-    fn seal(&mut self, job: &SaveJob, commit: &Commit) -> Result {
+    fn seal(&mut self, engine: &Engine, job: &SaveJob, commit: &Commit) -> Result {
         let header = self.header.get(..self.header_len).ok_or(EINVAL)?;
         io::write_all(&*self.space, job.queue(), HEADER_BLOCK, header)?;
         self.space.flush()?;
@@ -350,6 +352,12 @@ impl Save {
         commit.encode(bytes)?;
         io::write_all(&*self.space, job.queue(), COMMIT_BLOCK, &block)?;
         self.space.flush()?;
+        let story = Text::<120>::format(format_args!(
+            "saved {} kB in {} ms",
+            commit.image_pages.saturating_mul(4),
+            engine.progress.elapsed_ns() / 1_000_000
+        ));
+        self.superblock.set_reason(story.as_str());
         self.superblock.advance(State::Committed)?;
         self.record(Signature::Image)
     }
@@ -389,11 +397,10 @@ impl Save {
     pub(super) fn resumed(mut self, engine: &Engine) {
         self.release();
         let result = self.consume();
-        engine.stats.resumes.set(1);
         match result {
-            Ok(()) => engine
+            Ok(story) => engine
                 .report
-                .succeed(Step::Resumed, format_args!("resumed")),
+                .succeed(Step::Resumed, format_args!("{story}")),
             Err(e) => {
                 pr_crit!("resumed, but the mark of the image could not be taken off the storage\n");
                 engine.fail(
@@ -406,13 +413,16 @@ impl Save {
         }
     }
 
-    fn consume(&mut self) -> Result {
-        let mut sb = get_superblock(&*self.space)?.ok_or(ENODEV)?;
+    fn consume(&mut self) -> Result<Text<200>> {
+        let (mut sb, _) = get_superblock(&*self.space)?.ok_or(ENODEV)?;
         if sb.image_id != self.superblock.image_id {
             return Err(errno::error(errno::ESTALE));
         }
+        // What the kernels that wrote and loaded the image left for this one.
+        let story = Text::format(format_args!("resumed: {}", sb.reason()));
         sb.advance(State::Consumed)?;
-        put_superblock(&*self.space, &mut sb, Signature::Own)
+        put_superblock(&*self.space, &mut sb, Signature::Own)?;
+        Ok(story)
     }
 
     /// Lets go of the copies, which the kernel has freed by now, and of the

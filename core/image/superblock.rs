@@ -77,6 +77,11 @@ impl State {
         }
     }
 
+    /// Returns whether there is an image that could be resumed.
+    pub const fn is_image(self) -> bool {
+        matches!(self, State::Committed | State::Resuming)
+    }
+
     /// Returns whether `next` may be written over this state.
     ///
     /// Writing the same state again is allowed: that records a reason or a further attempt. A
