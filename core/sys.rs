@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What Dormouse needs of Linux, behind safe interfaces.
+//!
+//! This folder is the only place of `unsafe` code. Each file wraps one topic as if it were part of
+//! the `kernel` crate; what Rust cannot reach (static inlines, macros, loops over pages, functions
+//! that are not for modules) is in the C files beside them, which `shim.h` declares.
+//!
+//! Rules for the C shims: they are not exported. A module reaches them only through the Rust
+//! functions of this folder, which therefore are never inlined into it.
+
+pub mod block;
+pub mod buf;
+pub mod checksum;
+pub mod crypto;
+mod ffi;
+pub mod hibernate;
+pub mod ioq;
+pub mod module;
+pub mod once;
+pub mod random;
+pub mod sysfs;
+pub mod table;
+pub mod thread;
+pub mod time;
+pub mod trycell;
+pub mod uts;
+
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+pub mod pages;
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+pub mod restore;
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+pub mod swap;

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Block devices, and requests to them.
+//!
+//! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
+
+use super::ffi;
+use super::ioq::IoBuf;
+use core::fmt;
+use core::ptr::NonNull;
+use kernel::error::{from_err_ptr, to_result};
+use kernel::ffi::c_int;
+use kernel::prelude::*;
+use kernel::str::CStr;
+
+/// Number of a device, as the kernel keeps it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DevT(pub u32);
+
+impl DevT {
+    const MINOR_BITS: u32 = 20;
+
+    /// The device with these numbers, when they are in the kernel's range.
+    pub const fn new(major: u32, minor: u32) -> Option<Self> {
+        if major >> (u32::BITS - Self::MINOR_BITS) != 0 || minor >> Self::MINOR_BITS != 0 {
+            return None;
+        }
+        Some(DevT(major << Self::MINOR_BITS | minor))
+    }
+
+    /// The major number.
+    pub const fn major(self) -> u32 {
+        self.0 >> Self::MINOR_BITS
+    }
+
+    /// The minor number.
+    pub const fn minor(self) -> u32 {
+        self.0 & ((1 << Self::MINOR_BITS) - 1)
+    }
+}
+
+impl fmt::Display for DevT {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major(), self.minor())
+    }
+}
+
+/// What a request says that was given up.
+const CANCELED: c_int = -(kernel::bindings::ECANCELED as c_int);
+
+/// Direction of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Op {
+    /// From the device to memory.
+    Read,
+    /// From memory to the device.
+    Write,
+}
+
+/// A block device in use; dropping it closes it.
+///
+/// # Invariants
+///
+/// `dev` comes from `dormouse_bdev_open()` or `dormouse_swap_bdev()` and is closed by nobody else.
+pub struct BlockDevice {
+    dev: NonNull<ffi::dormouse_bdev>,
+}
+
+// SAFETY: The block layer does its own locking, and the handle itself never changes.
+unsafe impl Send for BlockDevice {}
+
+// SAFETY: As above.
+unsafe impl Sync for BlockDevice {}
+
+impl BlockDevice {
+    /// Takes over a handle, or the error in its place.
+    ///
+    /// # Safety
+    ///
+    /// `dev` is the return value of `dormouse_bdev_open()` or `dormouse_swap_bdev()`.
+    pub(super) unsafe fn from_raw(dev: *mut ffi::dormouse_bdev) -> Result<Self> {
+        // INVARIANT: By the safety requirement.
+        Ok(BlockDevice {
+            dev: NonNull::new(from_err_ptr(dev)?).ok_or(ENODEV)?,
+        })
+    }
+
+    /// Opens `dev`, to write it too when `writable`, and so that nobody else can have it exclusively
+    /// (mounted, swapped to) when `exclusive`. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENXIO` or `ENODEV` when there is no such device, `EBUSY` when somebody else has it
+    /// exclusively, `EACCES` or `EROFS` when it cannot be written, `ENOMEM`.
+    pub fn open(dev: DevT, writable: bool, exclusive: bool) -> Result<Self> {
+        // SAFETY: Any number is allowed; the return value is handed on as it is.
+        unsafe { Self::from_raw(ffi::dormouse_bdev_open(dev.0, writable, exclusive)) }
+    }
+
+    /// Opens the device whose node is at `path`, as [`BlockDevice::open`]. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` and the like when there is no such file, `ENOTBLK` when it is not a block device,
+    /// otherwise as [`BlockDevice::open`].
+    pub fn open_path(path: &CStr, writable: bool, exclusive: bool) -> Result<Self> {
+        Self::open(lookup(path)?, writable, exclusive)
+    }
+
+    fn raw(&self) -> *const ffi::dormouse_bdev {
+        self.dev.as_ptr()
+    }
+
+    /// Number of the device. Any context.
+    pub fn dev(&self) -> DevT {
+        // SAFETY: By the type invariants the handle is valid.
+        DevT(unsafe { ffi::dormouse_bdev_dev(self.raw()) })
+    }
+
+    /// Size in bytes. Any context.
+    pub fn size_bytes(&self) -> u64 {
+        // SAFETY: By the type invariants the handle is valid.
+        unsafe { ffi::dormouse_bdev_bytes(self.raw()) }
+    }
+
+    /// Smallest unit that the device can address, in bytes. Any context.
+    pub fn logical_block_size(&self) -> usize {
+        // SAFETY: By the type invariants the handle is valid.
+        unsafe { ffi::dormouse_bdev_block_bytes(self.raw()) as usize }
+    }
+
+    /// True when the device cannot be written. Any context.
+    pub fn is_read_only(&self) -> bool {
+        // SAFETY: By the type invariants the handle is valid.
+        unsafe { ffi::dormouse_bdev_read_only(self.raw()) }
+    }
+
+    /// The kernel's name of the device, such as `vda2`. Any context.
+    pub fn name<'a>(&self, room: &'a mut [u8; 32]) -> &'a str {
+        // SAFETY: By the type invariants the handle is valid; the name fits into the room.
+        unsafe { ffi::dormouse_bdev_name(self.raw(), room.as_mut_ptr().cast(), room.len()) };
+        let len = room.iter().position(|&b| b == 0).unwrap_or(0);
+        let name = room.get(..len).unwrap_or(&[]);
+        core::str::from_utf8(name).unwrap_or("?")
+    }
+
+    /// Reads `dst.len()` bytes from `offset` on and waits for them. May sleep.
+    ///
+    /// `dst` has to be in memory of its own, such as a [`Buf`](super::buf::Buf).
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when place or length are not multiples of the device's block, `ENXIO` beyond the
+    /// end of the device, or the error of the device, in general `EIO`.
+    pub fn read(&self, offset: u64, dst: &mut [u8]) -> Result {
+        // SAFETY: By the type invariants the handle is valid; the bytes are ours for the call,
+        // which returns when the device is done with them.
+        to_result(unsafe {
+            ffi::dormouse_bdev_rw(
+                self.raw(),
+                offset,
+                dst.as_mut_ptr().cast(),
+                dst.len(),
+                false,
+                false,
+            )
+        })
+    }
+
+    /// Writes `src` from `offset` on and waits for it. When `durable`, all writes that were
+    /// complete before and this one are on the medium after it. May sleep.
+    ///
+    /// `src` has to be in memory of its own, such as a [`Buf`](super::buf::Buf).
+    ///
+    /// # Errors
+    ///
+    /// As [`BlockDevice::read`]; `EROFS` when the device cannot be written or was not opened for
+    /// that.
+    pub fn write(&self, offset: u64, src: &[u8], durable: bool) -> Result {
+        // SAFETY: By the type invariants the handle is valid; the call only reads the bytes, and
+        // returns when the device is done with them.
+        to_result(unsafe {
+            ffi::dormouse_bdev_rw(
+                self.raw(),
+                offset,
+                src.as_ptr().cast_mut().cast(),
+                src.len(),
+                true,
+                durable,
+            )
+        })
+    }
+
+    /// Returns when all completed writes are on the medium. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// The error of the device, in general `EIO`.
+    pub fn flush(&self) -> Result {
+        // SAFETY: By the type invariants the handle is valid.
+        to_result(unsafe { ffi::dormouse_bdev_flush(self.raw()) })
+    }
+}
+
+impl Drop for BlockDevice {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants this closes the handle once, after its last use.
+        unsafe { ffi::dormouse_bdev_close(self.dev.as_ptr()) };
+    }
+}
+
+/// Number of the device whose node is at `path`. May sleep.
+///
+/// # Errors
+///
+/// `ENOENT` and the like when there is no such file, `ENOTBLK` when it is not a block device.
+pub fn lookup(path: &CStr) -> Result<DevT> {
+    let mut dev = 0;
+    // SAFETY: Both pointers are valid for the call.
+    to_result(unsafe { ffi::dormouse_bdev_lookup(path.as_char_ptr(), &mut dev) })?;
+    Ok(DevT(dev))
+}
+
+/// A request that may consist of several pieces, on one device or on several. The buffer comes back
+/// to its queue, completed, when all of them are over.
+///
+/// A request that is dropped instead of submitted completes with `ECANCELED`.
+///
+/// # Invariants
+///
+/// `buf` was given up by its [`IoBuf`], and a request to it has begun and not ended.
+pub struct BlockRequest {
+    buf: NonNull<ffi::dormouse_iobuf>,
+    op: Op,
+}
+
+// SAFETY: A request has one owner, who may be any thread.
+unsafe impl Send for BlockRequest {}
+
+impl BlockRequest {
+    /// Begins a request. Any context.
+    pub fn begin(buf: IoBuf, op: Op) -> Self {
+        let raw = buf.into_raw();
+        // SAFETY: The buffer has been given up, so it is ours.
+        unsafe { ffi::dormouse_request_begin(raw) };
+        // INVARIANT: The request has just begun.
+        BlockRequest {
+            // SAFETY: The pointer of an `IoBuf` is not null.
+            buf: unsafe { NonNull::new_unchecked(raw) },
+            op,
+        }
+    }
+
+    /// Starts a transfer between `dev` from `offset` on and the buffer from `from` on, of `len`
+    /// bytes. Process context; may sleep, but does not depend on other I/O for memory.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when place or length are not multiples of the device's block or not inside of the
+    /// buffer, `ENXIO` beyond the end of the device, `EROFS` when it cannot be written. The request
+    /// can go on; its earlier pieces do in any case.
+    pub fn piece(&mut self, dev: &BlockDevice, offset: u64, from: usize, len: usize) -> Result {
+        // SAFETY: By the type invariants the buffer is in a request, and its memory belongs to that
+        // until it has ended; the handle is valid, and may be closed while the piece is under way.
+        to_result(unsafe {
+            ffi::dormouse_request_piece(
+                self.buf.as_ptr(),
+                dev.raw(),
+                offset,
+                from,
+                len,
+                self.op == Op::Write,
+            )
+        })
+    }
+
+    /// Says that there are no further pieces. Any context but NMI.
+    pub fn submit(self) {
+        self.end(0);
+    }
+
+    /// Says that there are no further pieces and that the request has failed, whatever becomes of
+    /// the earlier ones. Any context but NMI.
+    pub fn fail(self, error: Error) {
+        self.end(error.to_errno());
+    }
+
+    fn end(self, errno: c_int) {
+        let buf = self.buf.as_ptr();
+        core::mem::forget(self);
+        // SAFETY: By the type invariants the request has not ended; with `self` forgotten, nobody
+        // uses the buffer after this.
+        unsafe { ffi::dormouse_request_end(buf, errno) };
+    }
+}
+
+impl Drop for BlockRequest {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants the request has not ended; nobody uses it after this.
+        unsafe { ffi::dormouse_request_end(self.buf.as_ptr(), CANCELED) };
+    }
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel's hibernation code: how to start it, what it knows, and (where the kernel has it) how
+//! to replace the image that it makes.
+//!
+//! C header: [`include/linux/suspend.h`](srctree/include/linux/suspend.h)
+
+use super::block::DevT;
+use super::ffi;
+use kernel::error::to_result;
+use kernel::prelude::*;
+
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+mod hooks;
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+pub use hooks::{
+    arch_header_restore, arch_header_save, register, resume_device, set_resume_device, Hooks,
+    Registration,
+};
+
+/// The place that `resume=` or `/sys/power/resume` names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ResumeDevice {
+    /// The device.
+    pub dev: DevT,
+    /// Where on it the swap header is, in pages.
+    pub block: u64,
+}
+
+/// True when hibernation is allowed: by the command line, lockdown, and all other conditions. Any
+/// context.
+pub fn hibernation_available() -> bool {
+    // SAFETY: No requirements.
+    unsafe { ffi::dormouse_hibernation_available() }
+}
+
+/// Hibernates, and returns when the machine has been restored or has not gone down. May sleep. The
+/// caller must hold no locks, and must not be one of the [`Hooks`].
+///
+/// # Errors
+///
+/// `EPERM` when hibernation is not allowed, `EBUSY` when it is under way, `ENOSYS` when the kernel
+/// has none, or what made it fail.
+pub fn trigger_hibernate() -> Result {
+    // SAFETY: Process context is all that is required.
+    to_result(unsafe { ffi::dormouse_trigger_hibernate() })
+}
+
+/// Asks the registered [`Hooks`] for an image and restores it; then this does not return. May
+/// sleep. The caller must hold no locks, and must not be one of the hooks.
+///
+/// # Errors
+///
+/// `EPERM` when hibernation is not allowed, `ENODEV` when there is no image, `EOPNOTSUPP` when the
+/// kernel has no hibernation, or what made it fail.
+pub fn trigger_resume() -> Result {
+    // SAFETY: Process context is all that is required.
+    to_result(unsafe { ffi::dormouse_trigger_resume() })
+}
+
+/// True when an event has occurred for which the machine has to stay up. Any context.
+pub fn wakeup_pending() -> bool {
+    // SAFETY: No requirements.
+    unsafe { ffi::dormouse_wakeup_pending() }
+}
+
+/// Exempts the process `pid` with all its threads from being frozen for hibernation, or not any
+/// more. Children inherit it. Any context but NMI.
+///
+/// # Errors
+///
+/// `ESRCH` when there is no such process.
+pub fn set_no_pm_freeze(pid: i32, on: bool) -> Result {
+    // SAFETY: Any number is allowed.
+    to_result(unsafe { ffi::dormouse_set_no_pm_freeze(pid, on) })
+}

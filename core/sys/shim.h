@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What core/sys/ needs of C: static inlines, macros, loops over pages, and
+ * functions that are not for modules. The contracts are in the .c files.
+ *
+ * Kbuild makes Rust declarations of this file. It uses <linux/types.h> only, so
+ * that libclang understands it whatever the kernel is built with.
+ */
+#ifndef _DORMOUSE_SHIM_H
+#define _DORMOUSE_SHIM_H
+
+#include <linux/types.h>
+
+struct dormouse_attr;
+struct dormouse_bdev;
+struct dormouse_comp;
+struct dormouse_dir;
+struct dormouse_gate;
+struct dormouse_ioq;
+struct dormouse_restore;
+struct dormouse_thread;
+
+/* shim_misc.c */
+
+void *dormouse_zalloc(size_t bytes);
+void dormouse_zfree(void *memory, size_t bytes, bool secret);
+u64 dormouse_monotonic_ns(void);
+s64 dormouse_realtime_s(void);
+void dormouse_fill_random(void *bytes, size_t len);
+u32 dormouse_crc32c(u32 crc, const void *bytes, size_t len);
+const char *dormouse_uts_release(void);
+const char *dormouse_uts_version(void);
+const char *dormouse_uts_machine(void);
+int dormouse_build_id(u8 id[20]);
+u64 dormouse_ram_pages(void);
+bool dormouse_module_get(void *module);
+void dormouse_module_put(void *module);
+int dormouse_module_request(const char *name);
+
+/* shim_ioq.c */
+
+/**
+ * struct dormouse_iobuf - A buffer that belongs to a queue.
+ * @node: Links the buffer into its queue while nobody holds it.
+ * @queue: The queue.
+ * @data: Its memory.
+ * @capacity: Size of @data in bytes.
+ * @len: Bytes of the request, for whoever carries it out.
+ * @tag: Whatever the holder wants to find again.
+ * @result: 0 or a negative error code of the last request.
+ * @requested: True if the buffer came back from a request.
+ * @error: First error of a request to block devices that is under way.
+ * @pending: Parts of that request that are not over.
+ */
+struct dormouse_iobuf {
+	struct list_head node;
+	struct dormouse_ioq *queue;
+	void *data;
+	size_t capacity;
+	size_t len;
+	u64 tag;
+	int result;
+	bool requested;
+	int error;
+	atomic_t pending;
+};
+
+struct dormouse_ioq *dormouse_ioq_new(size_t buffers, size_t bytes);
+void dormouse_ioq_free(struct dormouse_ioq *queue);
+struct dormouse_iobuf *dormouse_ioq_get(struct dormouse_ioq *queue);
+struct dormouse_iobuf *dormouse_ioq_try_get(struct dormouse_ioq *queue);
+void dormouse_ioq_wait_all_idle(struct dormouse_ioq *queue);
+void dormouse_iobuf_return(struct dormouse_iobuf *buf, bool requested, int result);
+
+/* shim_block.c */
+
+struct dormouse_bdev *dormouse_bdev_open(u32 dev, bool write, bool exclusive);
+int dormouse_bdev_lookup(const char *path, u32 *dev);
+void dormouse_bdev_close(struct dormouse_bdev *dev);
+u32 dormouse_bdev_dev(const struct dormouse_bdev *dev);
+u64 dormouse_bdev_bytes(const struct dormouse_bdev *dev);
+u32 dormouse_bdev_block_bytes(const struct dormouse_bdev *dev);
+bool dormouse_bdev_read_only(const struct dormouse_bdev *dev);
+void dormouse_bdev_name(const struct dormouse_bdev *dev, char *name, size_t size);
+int dormouse_bdev_rw(const struct dormouse_bdev *dev, u64 offset, void *data,
+		     size_t len, bool write, bool durable);
+int dormouse_bdev_flush(const struct dormouse_bdev *dev);
+void dormouse_request_begin(struct dormouse_iobuf *buf);
+int dormouse_request_piece(struct dormouse_iobuf *buf, const struct dormouse_bdev *dev,
+			   u64 offset, size_t from, size_t len, bool write);
+void dormouse_request_end(struct dormouse_iobuf *buf, int error);
+
+/* shim_thread.c */
+
+struct dormouse_thread *dormouse_thread_spawn(const char *name, void (*run)(void *ctx),
+					      void *ctx);
+void dormouse_thread_join(struct dormouse_thread *thread);
+struct dormouse_gate *dormouse_gate_new(void);
+void dormouse_gate_free(struct dormouse_gate *gate);
+void dormouse_gate_open(struct dormouse_gate *gate);
+void dormouse_gate_close(struct dormouse_gate *gate);
+void dormouse_gate_wait(struct dormouse_gate *gate);
+size_t dormouse_online_cpus(void);
+
+/* shim_crypto.c */
+
+bool dormouse_comp_exists(const char *name);
+struct dormouse_comp *dormouse_comp_new(const char *name);
+void dormouse_comp_free(struct dormouse_comp *comp);
+int dormouse_comp_compress(struct dormouse_comp *comp, const u8 *src, u32 src_len,
+			   u8 *dst, u32 *dst_len);
+int dormouse_comp_decompress(struct dormouse_comp *comp, const u8 *src, u32 src_len,
+			     u8 *dst, u32 *dst_len);
+
+/* shim_sysfs.c */
+
+/**
+ * struct dormouse_attr_ops - What a sysfs attribute does.
+ * @show: Writes at most @size bytes to @page and returns how many, or an error.
+ * @store: Takes @len bytes and returns 0 or an error.
+ * @release: Told when neither will ever be called again.
+ */
+struct dormouse_attr_ops {
+	ssize_t (*show)(void *ctx, char *page, size_t size);
+	int (*store)(void *ctx, const char *value, size_t len);
+	void (*release)(void *ctx);
+};
+
+struct dormouse_dir *dormouse_dir_new(struct dormouse_dir *parent, const char *name);
+void dormouse_dir_remove(struct dormouse_dir *dir);
+int dormouse_dir_add(struct dormouse_dir *dir, const char *name, u16 mode,
+		     const struct dormouse_attr_ops *ops, void *ctx);
+
+/* shim_power.c */
+
+bool dormouse_hibernation_available(void);
+int dormouse_trigger_hibernate(void);
+int dormouse_trigger_resume(void);
+bool dormouse_wakeup_pending(void);
+int dormouse_set_no_pm_freeze(s32 pid, bool on);
+
+#if defined(CONFIG_DORMOUSE_HIBERNATE)
+
+/* shim_hibernate.c */
+
+/**
+ * struct dormouse_hooks - Receives the calls of struct hibernation_image_ops.
+ * @begin: See there.
+ * @prepare: See there.
+ * @frozen: See there.
+ * @snapshot: See there.
+ * @write: See there.
+ * @discard: See there.
+ * @end: See there.
+ * @check: See there.
+ * @read: See there.
+ * @close: See there.
+ */
+struct dormouse_hooks {
+	int (*begin)(void *ctx);
+	int (*prepare)(void *ctx);
+	int (*frozen)(void *ctx);
+	int (*snapshot)(void *ctx);
+	int (*write)(void *ctx, bool platform_mode);
+	void (*discard)(void *ctx, bool restored);
+	void (*end)(void *ctx, int error);
+	int (*check)(void *ctx, const char *resume_file, bool reset);
+	int (*read)(void *ctx, bool *platform_mode);
+	void (*close)(void *ctx, int error);
+};
+
+/**
+ * enum dormouse_phase - Which of the hooks is running.
+ * @DORMOUSE_PHASE_NONE: None of those below.
+ * @DORMOUSE_PHASE_PREPARE: @prepare.
+ * @DORMOUSE_PHASE_SNAPSHOT: @snapshot.
+ * @DORMOUSE_PHASE_READ: @read.
+ */
+enum dormouse_phase {
+	DORMOUSE_PHASE_NONE,
+	DORMOUSE_PHASE_PREPARE,
+	DORMOUSE_PHASE_SNAPSHOT,
+	DORMOUSE_PHASE_READ,
+};
+
+int dormouse_hooks_register(const struct dormouse_hooks *hooks, void *ctx);
+void dormouse_hooks_unregister(void);
+enum dormouse_phase dormouse_phase_lock(void);
+void dormouse_phase_unlock(void);
+bool dormouse_phase_is_snapshot(void);
+s64 dormouse_arch_header_save(void *bytes, size_t size);
+int dormouse_arch_header_restore(const void *bytes, size_t len);
+bool dormouse_resume_device(u32 *dev, u64 *block);
+void dormouse_set_resume_device(u32 dev, u64 block);
+
+/* shim_pages.c */
+
+#define DORMOUSE_ENTRY_FILL	(1ULL << 63)
+
+/**
+ * struct dormouse_entry - One page of a snapshot.
+ * @pfn: Page frame number, with DORMOUSE_ENTRY_FILL if one word fills the page.
+ * @word: That word, or the number of the copy.
+ */
+struct dormouse_entry {
+	u64 pfn;
+	u64 word;
+};
+
+/**
+ * struct dormouse_counts - How many pages a snapshot has.
+ * @image_pages: All of them.
+ * @data_pages: Those that were copied.
+ */
+struct dormouse_counts {
+	u64 image_pages;
+	u64 data_pages;
+};
+
+s64 dormouse_count_saveable(void);
+u64 dormouse_free_pages(void);
+u64 dormouse_shrink(u64 pages);
+void *dormouse_copy_alloc(u32 order);
+void dormouse_copy_free(void *page);
+int dormouse_snapshot(struct dormouse_entry *entries, u64 entry_count,
+		      void *const *copies, u64 copy_count,
+		      struct dormouse_counts *counts);
+
+/* shim_restore.c */
+
+struct dormouse_restore *dormouse_restore_new(u64 slots);
+void dormouse_restore_free(struct dormouse_restore *restore);
+int dormouse_restore_add(struct dormouse_restore *restore, u64 pfn, u64 count);
+int dormouse_restore_own(struct dormouse_restore *restore);
+int dormouse_restore_place(struct dormouse_restore *restore, u64 pfn, u64 count);
+void *const *dormouse_restore_slots(const struct dormouse_restore *restore);
+u64 dormouse_restore_placed(const struct dormouse_restore *restore);
+u64 dormouse_restore_in_place(const struct dormouse_restore *restore);
+int dormouse_restore_arm(struct dormouse_restore *restore);
+
+/* shim_swap.c */
+
+/**
+ * struct dormouse_swap_area - A swap area in use.
+ * @priority: The higher, the sooner used.
+ * @dev: The block device it is on.
+ * @pages: Size in pages.
+ * @free_pages: Of these free.
+ * @header_block: Where its header is on the device, in pages.
+ * @is_file: True if it is a file on a filesystem.
+ * @is_volatile: True if it is lost when the machine is switched off.
+ * @name: Path of the device node or file.
+ */
+struct dormouse_swap_area {
+	s32 priority;
+	u32 dev;
+	u64 pages;
+	u64 free_pages;
+	u64 header_block;
+	bool is_file;
+	bool is_volatile;
+	char name[256];
+};
+
+/**
+ * struct dormouse_swap_extent - Swap slots that follow each other.
+ * @slot: First of them, in the swap area.
+ * @block: Its place on the device, in pages.
+ * @count: How many.
+ */
+struct dormouse_swap_extent {
+	u64 slot;
+	u64 block;
+	u64 count;
+};
+
+u32 dormouse_swap_types(void);
+int dormouse_swap_area(u32 type, struct dormouse_swap_area *area);
+struct dormouse_bdev *dormouse_swap_bdev(u32 type);
+s64 dormouse_swap_alloc(u32 type, u64 want, struct dormouse_swap_extent *extents,
+			u64 extent_count);
+void dormouse_swap_free(u32 type, u64 slot, u64 count);
+
+#endif /* CONFIG_DORMOUSE_HIBERNATE */
+
+#endif /* _DORMOUSE_SHIM_H */

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Dormouse: memory, clocks, random bytes, checksums, what kernel this is, and
+ * modules.
+ */
+
+#include <linux/buildid.h>
+#include <linux/crc32.h>
+#include <linux/crc32c.h>
+#include <linux/init.h>
+#include <linux/kmod.h>
+#include <linux/memblock.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/random.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/timekeeping.h>
+#include <linux/utsname.h>
+#include <linux/vmalloc.h>
+
+#include "shim.h"
+
+/**
+ * dormouse_zalloc - Allocate zeroed memory of any size.
+ * @bytes: Size; more than there is only makes it fail.
+ *
+ * Context: Process context. May sleep.
+ * Return: The memory, physically contiguous if that was easy to get, or NULL.
+ */
+void *dormouse_zalloc(size_t bytes)
+{
+	/* kvmalloc() takes a size above INT_MAX for a mistake. */
+	if (bytes > INT_MAX)
+		return __vmalloc(bytes, GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN);
+	return kvzalloc(bytes, GFP_KERNEL | __GFP_NOWARN);
+}
+
+/**
+ * dormouse_zfree - Free memory of dormouse_zalloc().
+ * @memory: The memory.
+ * @bytes: Its size.
+ * @secret: True if it has to be overwritten before.
+ *
+ * Context: Process context. May sleep.
+ */
+void dormouse_zfree(void *memory, size_t bytes, bool secret)
+{
+	if (secret)
+		kvfree_sensitive(memory, bytes);
+	else
+		kvfree(memory);
+}
+
+/**
+ * dormouse_monotonic_ns - Read the monotonic clock.
+ *
+ * Context: Any, except with timekeeping suspended.
+ * Return: Nanoseconds.
+ */
+u64 dormouse_monotonic_ns(void)
+{
+	return ktime_get_ns();
+}
+
+/**
+ * dormouse_realtime_s - Read the wall clock.
+ *
+ * Context: Any.
+ * Return: Seconds since 1970.
+ */
+s64 dormouse_realtime_s(void)
+{
+	return ktime_get_real_seconds();
+}
+
+/**
+ * dormouse_fill_random - Get random bytes fit for keys.
+ * @bytes: Where to put them.
+ * @len: How many.
+ *
+ * Context: Any.
+ */
+void dormouse_fill_random(void *bytes, size_t len)
+{
+	get_random_bytes(bytes, len);
+}
+
+/* The accelerated crc32c() has no algorithm before its own initcall. */
+static bool crc32c_ready __ro_after_init;
+
+static int __init dormouse_crc32c_init(void)
+{
+	crc32c_ready = true;
+	return 0;
+}
+late_initcall(dormouse_crc32c_init);
+
+/**
+ * dormouse_crc32c - Continue a CRC-32C.
+ * @crc: The checksum so far, not inverted.
+ * @bytes: What to add to it.
+ * @len: Length in bytes.
+ *
+ * Context: Any but NMI.
+ * Return: The checksum, not inverted.
+ */
+u32 dormouse_crc32c(u32 crc, const void *bytes, size_t len)
+{
+	const u8 *at = bytes;
+
+	while (len) {
+		unsigned int part = min_t(size_t, len, SZ_1G);
+
+		crc = crc32c_ready ? crc32c(crc, at, part) : __crc32c_le(crc, at, part);
+		at += part;
+		len -= part;
+	}
+	return crc;
+}
+
+/**
+ * dormouse_uts_release - Get the kernel's release, as of uname -r.
+ *
+ * Context: Any.
+ * Return: A string that never changes.
+ */
+const char *dormouse_uts_release(void)
+{
+	return init_uts_ns.name.release;
+}
+
+/**
+ * dormouse_uts_version - Get the kernel's version, as of uname -v.
+ *
+ * Context: Any.
+ * Return: A string that never changes.
+ */
+const char *dormouse_uts_version(void)
+{
+	return init_uts_ns.name.version;
+}
+
+/**
+ * dormouse_uts_machine - Get the kernel's machine, as of uname -m.
+ *
+ * Context: Any.
+ * Return: A string that never changes.
+ */
+const char *dormouse_uts_machine(void)
+{
+	return init_uts_ns.name.machine;
+}
+
+extern const void __start_notes __weak;
+extern const void __stop_notes __weak;
+
+/**
+ * dormouse_build_id - Get the build ID of the running kernel.
+ * @id: Where to put it.
+ *
+ * Context: Any.
+ * Return: 0, or -ENOENT if the kernel has none.
+ */
+int dormouse_build_id(u8 id[20])
+{
+	size_t size = (size_t)(&__stop_notes - &__start_notes);
+
+	BUILD_BUG_ON(BUILD_ID_SIZE_MAX != 20);
+	if (!size || build_id_parse_buf(&__start_notes, id, size))
+		return -ENOENT;
+	return 0;
+}
+
+/**
+ * dormouse_ram_pages - Get the size of memory.
+ *
+ * Context: Any.
+ * Return: Page frames that the kernel had at boot.
+ */
+u64 dormouse_ram_pages(void)
+{
+	return get_num_physpages();
+}
+
+/**
+ * dormouse_module_get - Keep a module loaded.
+ * @module: The module, alive; NULL stands for the kernel.
+ *
+ * Context: Any.
+ * Return: False if it is being unloaded.
+ */
+bool dormouse_module_get(void *module)
+{
+	return try_module_get(module);
+}
+
+/**
+ * dormouse_module_put - Undo dormouse_module_get().
+ * @module: The module.
+ *
+ * Context: Any.
+ */
+void dormouse_module_put(void *module)
+{
+	module_put(module);
+}
+
+/**
+ * dormouse_module_request - Ask user space to load a module.
+ * @name: Name or alias.
+ *
+ * Context: Process context. May sleep. Fails while tasks are frozen.
+ * Return: 0 if the request was carried out, which may not mean that there is
+ * such a module; otherwise a negative error code.
+ */
+int dormouse_module_request(const char *name)
+{
+	int ret = request_module("%s", name);
+
+	/* A positive value is what modprobe said. */
+	return ret > 0 ? -ENOENT : ret;
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Dormouse: kernel threads, and gates for them to wait at.
+ */
+
+#include <linux/completion.h>
+#include <linux/cpumask.h>
+#include <linux/err.h>
+#include <linux/kthread.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+
+#include "shim.h"
+
+/**
+ * struct dormouse_thread - A kernel thread.
+ * @run: What it does.
+ * @ctx: Argument of @run.
+ * @done: Completed when @run has returned.
+ */
+struct dormouse_thread {
+	void (*run)(void *ctx);
+	void *ctx;
+	struct completion done;
+};
+
+static int thread_main(void *data)
+{
+	struct dormouse_thread *thread = data;
+
+	thread->run(thread->ctx);
+	/* From here on only code of the kernel runs: a module may go. */
+	complete(&thread->done);
+	return 0;
+}
+
+/**
+ * dormouse_thread_spawn - Start a kernel thread, which is not freezable.
+ * @name: Its name.
+ * @run: What it does; called exactly once if this succeeds, otherwise never.
+ * @ctx: Argument of @run.
+ *
+ * Context: Process context. May sleep.
+ * Return: The thread, to be joined, or an ERR_PTR().
+ */
+struct dormouse_thread *dormouse_thread_spawn(const char *name, void (*run)(void *ctx),
+					      void *ctx)
+{
+	struct dormouse_thread *thread;
+	struct task_struct *task;
+
+	thread = kzalloc(sizeof(*thread), GFP_KERNEL);
+	if (!thread)
+		return ERR_PTR(-ENOMEM);
+	thread->run = run;
+	thread->ctx = ctx;
+	init_completion(&thread->done);
+
+	task = kthread_run(thread_main, thread, "%s", name);
+	if (IS_ERR(task)) {
+		kfree(thread);
+		return ERR_CAST(task);
+	}
+	return thread;
+}
+
+/**
+ * dormouse_thread_join - Wait for a thread to end and free it.
+ * @thread: The thread.
+ *
+ * Context: Process context. May sleep.
+ */
+void dormouse_thread_join(struct dormouse_thread *thread)
+{
+	wait_for_completion_state(&thread->done, TASK_IDLE);
+	kfree(thread);
+}
+
+/**
+ * struct dormouse_gate - A gate.
+ * @opened: Completed while it is open.
+ */
+struct dormouse_gate {
+	struct completion opened;
+};
+
+/**
+ * dormouse_gate_new - Create a closed gate.
+ *
+ * Context: Process context. May sleep.
+ * Return: The gate or NULL.
+ */
+struct dormouse_gate *dormouse_gate_new(void)
+{
+	struct dormouse_gate *gate = kzalloc(sizeof(*gate), GFP_KERNEL);
+
+	if (gate)
+		init_completion(&gate->opened);
+	return gate;
+}
+
+/**
+ * dormouse_gate_free - Free a gate that nobody waits at.
+ * @gate: The gate.
+ *
+ * Context: Any.
+ */
+void dormouse_gate_free(struct dormouse_gate *gate)
+{
+	kfree(gate);
+}
+
+/**
+ * dormouse_gate_open - Let everybody through, now and from now on.
+ * @gate: The gate.
+ *
+ * Context: Any but NMI.
+ */
+void dormouse_gate_open(struct dormouse_gate *gate)
+{
+	complete_all(&gate->opened);
+}
+
+/**
+ * dormouse_gate_close - Close a gate that nobody waits at.
+ * @gate: The gate.
+ *
+ * Context: Any.
+ */
+void dormouse_gate_close(struct dormouse_gate *gate)
+{
+	reinit_completion(&gate->opened);
+}
+
+/**
+ * dormouse_gate_wait - Wait until a gate is open.
+ * @gate: The gate.
+ *
+ * Context: Process context. May sleep.
+ */
+void dormouse_gate_wait(struct dormouse_gate *gate)
+{
+	wait_for_completion_state(&gate->opened, TASK_IDLE);
+}
+
+/**
+ * dormouse_online_cpus - Count the CPUs.
+ *
+ * Context: Any.
+ * Return: Those that are online.
+ */
+size_t dormouse_online_cpus(void)
+{
+	return num_online_cpus();
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Clocks.
+
+use super::ffi;
+
+/// Nanoseconds of the monotonic clock, which stands still while the machine is off. Any context,
+/// except the atomic section.
+pub fn monotonic_ns() -> u64 {
+    // SAFETY: No requirements.
+    unsafe { ffi::dormouse_monotonic_ns() }
+}
+
+/// Seconds of the wall clock since 1970. Any context.
+pub fn realtime_s() -> i64 {
+    // SAFETY: No requirements.
+    unsafe { ffi::dormouse_realtime_s() }
+}
