@@ -78,7 +78,9 @@ fn handle(message: Message, port: &Port, running: &Running, id: &str) {
         "kill" => {
             let groups = running.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(group) = groups.get(&message.seq) {
-                let _ = Command::new("kill").args(["-9", "--", &format!("-{group}")]).status();
+                let _ = Command::new("kill")
+                    .args(["-9", "--", &format!("-{group}")])
+                    .status();
             }
         }
         _ => {}

@@ -132,7 +132,13 @@ mod tests {
         }
         assert_eq!(first_wrong_page(3, 0, &memory), None);
         assert!(first_wrong_page(4, 0, &memory).is_some());
-        for wanted in [Kind::Text, Kind::Binary, Kind::Random, Kind::Zero, Kind::Fill] {
+        for wanted in [
+            Kind::Text,
+            Kind::Binary,
+            Kind::Random,
+            Kind::Zero,
+            Kind::Fill,
+        ] {
             assert!((0..200).any(|page| kind(3, page) == wanted), "{wanted:?}");
         }
     }

@@ -127,7 +127,11 @@ pub fn serve(options: &[&str]) -> io::Result<()> {
         let mut stream = stream?;
         let mut request = String::new();
         BufReader::new(stream.try_clone()?).read_line(&mut request)?;
-        let state = format!("pages={} count={}", memory.len() / PAGE, count.load(Ordering::Relaxed));
+        let state = format!(
+            "pages={} count={}",
+            memory.len() / PAGE,
+            count.load(Ordering::Relaxed)
+        );
         let answer = match request.trim() {
             "status" => format!("ok {state} sum={sum:016x}"),
             "verify" => verify(plan, &memory, sum, &state),
@@ -176,8 +180,12 @@ fn fill_pages(seed: u64, first: u64, out: &mut [u8]) {
 }
 
 fn checksum(memory: &[u8]) -> u64 {
-    memory.chunks_exact(8).fold(0xcbf2_9ce4_8422_2325, |hash, word| {
-        let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
-        (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23)
-    })
+    memory
+        .chunks_exact(8)
+        .fold(0xcbf2_9ce4_8422_2325, |hash, word| {
+            let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
+            (hash ^ word)
+                .wrapping_mul(0x0000_0100_0000_01b3)
+                .rotate_left(23)
+        })
 }

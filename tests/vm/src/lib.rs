@@ -1,1 +1,46 @@
-//! x
+// SPDX-License-Identifier: GPL-2.0
+
+//! Scenarios that real guests go through, each a few lines over
+//! [`dormouse_vm`]. `cargo xtask check` runs all of them.
+//!
+//! To add one: write a function in the file where it belongs, and a line in
+//! that file's `SCENARIOS`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use dormouse_vm::{System, Vm};
+
+mod swsusp;
+
+/// One scenario.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// Its name: small letters and hyphens.
+    pub name: &'static str,
+    /// What it shows, in a sentence.
+    pub about: &'static str,
+    /// Goes through it.
+    pub run: fn(&Lab) -> Result<()>,
+}
+
+/// Where a scenario runs.
+#[derive(Clone)]
+pub struct Lab {
+    /// The kernel under test, with its modules and user space.
+    pub system: System,
+    /// kbuild's folder of that kernel, to build modules outside of the tree against.
+    pub build: PathBuf,
+}
+
+impl Lab {
+    /// A new machine with all modules, 512 MiB and two processors.
+    pub fn vm(&self) -> Vm {
+        Vm::new(self.system.clone())
+    }
+}
+
+/// All scenarios, in the order in which they run.
+pub fn all() -> Vec<Scenario> {
+    [swsusp::SCENARIOS].concat()
+}

@@ -27,7 +27,12 @@ impl Accel {
         match self {
             Accel::Kvm => &["-accel", "kvm"],
             Accel::Tcg => &["-accel", "tcg,thread=multi"],
-            Accel::Icount => &["-accel", "tcg,thread=single", "-icount", "shift=auto,sleep=off"],
+            Accel::Icount => &[
+                "-accel",
+                "tcg,thread=single",
+                "-icount",
+                "shift=auto,sleep=off",
+            ],
         }
     }
 }
@@ -49,7 +54,11 @@ pub fn best(system: &System, folder: &Path) -> Result<Accel> {
     let note = folder.join("kvm-probe");
     let known = std::fs::read_to_string(&note).unwrap_or_default();
     if let Some(answer) = known.strip_prefix(&format!("{host}: ")) {
-        return Ok(if answer.trim() == "works" { Accel::Kvm } else { Accel::Tcg });
+        return Ok(if answer.trim() == "works" {
+            Accel::Kvm
+        } else {
+            Accel::Tcg
+        });
     }
     let works = probe(system).is_ok();
     let answer = if works { "works" } else { "does not work" };
@@ -63,7 +72,10 @@ fn probe(system: &System) -> Result<()> {
         modules: Vec::new(),
         ..system.clone()
     };
-    let mut vm = Vm::new(system).mem(512).smp(2).boot_timeout(Duration::from_secs(20));
+    let mut vm = Vm::new(system)
+        .mem(512)
+        .smp(2)
+        .boot_timeout(Duration::from_secs(20));
     vm.boot()?;
     vm.run("guest work start mib=64; guest work verify; guest work stop")?;
     vm.assert_clean()
@@ -73,14 +85,21 @@ fn probe(system: &System) -> Result<()> {
 fn host() -> String {
     let first = |path: &str, prefix: &str| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.lines().find(|line| line.starts_with(prefix)).unwrap_or_default().to_string()
+        text.lines()
+            .find(|line| line.starts_with(prefix))
+            .unwrap_or_default()
+            .to_string()
     };
     let qemu = Command::new("qemu-system-x86_64").arg("--version").output();
     let qemu = qemu.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     let parts = [
         first("/proc/version", ""),
         first("/proc/cpuinfo", "model name"),
-        qemu.unwrap_or_default().lines().next().unwrap_or_default().to_string(),
+        qemu.unwrap_or_default()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_string(),
     ];
     parts.join(" / ")
 }

@@ -74,7 +74,10 @@ impl Agent {
             self.port.write_all(ping.as_bytes()).ok()?;
             let next = Instant::now() + Duration::from_millis(250);
             loop {
-                match self.messages.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                match self
+                    .messages
+                    .recv_timeout(next.saturating_duration_since(Instant::now()))
+                {
                     Ok(message) if message.verb == "pong" && message.seq == seq => {
                         return Some(message.text());
                     }

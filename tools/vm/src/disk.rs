@@ -27,8 +27,12 @@ pub fn parse_size(text: &str) -> Result<u64> {
         Some((at, 'G' | 'g')) => (&text[..at], 30),
         _ => (text, 0),
     };
-    let number: u64 = number.parse().with_context(|| format!("'{text}' is not a size"))?;
-    number.checked_mul(1 << shift).with_context(|| format!("{text} is too large"))
+    let number: u64 = number
+        .parse()
+        .with_context(|| format!("'{text}' is not a size"))?;
+    number
+        .checked_mul(1 << shift)
+        .with_context(|| format!("{text} is too large"))
 }
 
 impl Disk {
@@ -38,8 +42,7 @@ impl Disk {
     ///
     /// When the file cannot be made.
     pub fn create(path: &Path, size: u64) -> Result<Self> {
-        let file =
-            File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
+        let file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
         file.set_len(size)?;
         Ok(Disk {
             path: path.to_path_buf(),
@@ -52,7 +55,10 @@ impl Disk {
     ///
     /// When `mkswap` is missing or fails.
     pub fn mkswap(&self) -> Result<()> {
-        let output = Command::new("busybox").arg("mkswap").arg(&self.path).output()?;
+        let output = Command::new("busybox")
+            .arg("mkswap")
+            .arg(&self.path)
+            .output()?;
         if !output.status.success() {
             bail!("mkswap: {}", String::from_utf8_lossy(&output.stderr));
         }
@@ -93,7 +99,10 @@ impl Disk {
         if offset + data.len() as u64 > self.size()? {
             bail!("byte {offset} lies outside of {}", self.path.display());
         }
-        OpenOptions::new().write(true).open(&self.path)?.write_all_at(data, offset)?;
+        OpenOptions::new()
+            .write(true)
+            .open(&self.path)?
+            .write_all_at(data, offset)?;
         Ok(())
     }
 
@@ -122,7 +131,9 @@ impl Disk {
         while at < size {
             let want = usize::try_from(size - at).unwrap_or(STEP).min(buffer.len());
             file.read_exact_at(&mut buffer[..want], at)?;
-            let found = buffer[..want].windows(pattern.len()).position(|part| part == pattern);
+            let found = buffer[..want]
+                .windows(pattern.len())
+                .position(|part| part == pattern);
             if let Some(found) = found {
                 return Ok(Some(at + found as u64));
             }
@@ -138,7 +149,11 @@ impl Disk {
     /// When the copy cannot be made.
     pub fn copy_to(&self, path: &Path) -> Result<Disk> {
         let mut command = Command::new("cp");
-        let status = command.arg("--sparse=always").arg(&self.path).arg(path).status()?;
+        let status = command
+            .arg("--sparse=always")
+            .arg(&self.path)
+            .arg(path)
+            .status()?;
         if !status.success() {
             bail!("cannot copy {} to {}", self.path.display(), path.display());
         }

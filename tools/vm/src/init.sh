@@ -33,6 +33,12 @@ if [ -n "$resume" ]; then
 	say "no resume from $resume: $(cat /sys/power/hibernate/last_result 2>&1)"
 fi
 
+kernel_resume=$(option dm.kernel_resume)
+if [ -n "$kernel_resume" ]; then
+	echo "$kernel_resume" > /sys/power/resume
+	say "no resume by the kernel from $kernel_resume"
+fi
+
 [ -x /etc/start ] && /etc/start
 
 ifconfig lo 127.0.0.1 2>/dev/null

@@ -41,7 +41,10 @@ impl<W: Write> Archive<W> {
         }
         self.inode += 1;
         let size = u32::try_from(data.len()).context("file too large for an initramfs")?;
-        let entry = Builder::new(path).ino(self.inode).mode(mode).set_mode_file_type(kind);
+        let entry = Builder::new(path)
+            .ino(self.inode)
+            .mode(mode)
+            .set_mode_file_type(kind);
         let mut writer = entry.write(&mut self.out, size);
         writer.write_all(data)?;
         writer.finish()?;
@@ -70,12 +73,20 @@ pub fn write(contents: &Contents, path: &Path) -> Result<()> {
     archive.file("bin/guest", 0o755, &read(&contents.guest)?)?;
     for applet in applets(&contents.busybox)? {
         if applet != "busybox" {
-            archive.add(&format!("bin/{applet}"), ModeFileType::Symlink, 0o777, b"busybox")?;
+            archive.add(
+                &format!("bin/{applet}"),
+                ModeFileType::Symlink,
+                0o777,
+                b"busybox",
+            )?;
         }
     }
     let mut order = String::new();
     for module in &contents.modules {
-        let name = module.file_name().context("module without a name")?.to_string_lossy();
+        let name = module
+            .file_name()
+            .context("module without a name")?
+            .to_string_lossy();
         archive.file(&format!("modules/{name}"), 0o644, &read(module)?)?;
         order.push_str(&format!("{name}\n"));
     }

@@ -107,13 +107,21 @@ impl Log {
 
     /// All lines until now.
     pub fn lines(&self) -> Vec<String> {
-        lock(&self.state.0).lines.iter().map(|(_, line)| line.clone()).collect()
+        lock(&self.state.0)
+            .lines
+            .iter()
+            .map(|(_, line)| line.clone())
+            .collect()
     }
 
     /// Time since the start of QEMU at which the first line with `text` came.
     pub fn time_of(&self, text: &str) -> Option<Duration> {
         let state = lock(&self.state.0);
-        state.lines.iter().find(|(_, line)| line.contains(text)).map(|(time, _)| *time)
+        state
+            .lines
+            .iter()
+            .find(|(_, line)| line.contains(text))
+            .map(|(time, _)| *time)
     }
 
     /// Whether some line contains `text`.
@@ -138,9 +146,16 @@ impl Log {
             next = next.max(state.lines.len());
             let left = deadline.saturating_duration_since(Instant::now());
             if state.ended || left.is_zero() {
-                let why = if state.ended { "the guest ended" } else { "timeout" };
+                let why = if state.ended {
+                    "the guest ended"
+                } else {
+                    "timeout"
+                };
                 drop(state);
-                bail!("{why} while waiting for '{text}' in the kernel log\n{}", self.tail(15));
+                bail!(
+                    "{why} while waiting for '{text}' in the kernel log\n{}",
+                    self.tail(15)
+                );
             }
             let waited = self.state.1.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -161,7 +176,11 @@ impl Log {
     pub fn tail(&self, count: usize) -> String {
         let lines = self.lines();
         let from = lines.len().saturating_sub(count);
-        format!("--- {} ---\n{}", self.path.display(), lines[from..].join("\n"))
+        format!(
+            "--- {} ---\n{}",
+            self.path.display(),
+            lines[from..].join("\n")
+        )
     }
 
     /// Waits until the guest's end has been read. Only for a QEMU that ended.
@@ -187,7 +206,11 @@ impl Log {
         if found.is_empty() {
             return Ok(());
         }
-        bail!("the kernel log {} reports:\n{}", self.path.display(), found.join("\n"));
+        bail!(
+            "the kernel log {} reports:\n{}",
+            self.path.display(),
+            found.join("\n")
+        );
     }
 }
 

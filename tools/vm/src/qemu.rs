@@ -84,7 +84,11 @@ impl Qemu {
         let output = child.stdout.take();
         let whole = channels.and_then(|(port, control)| {
             let output = output.context("QEMU without output")?;
-            Ok((Agent::new(port)?, Qmp::new(control)?, Log::follow(output, log, echo)?))
+            Ok((
+                Agent::new(port)?,
+                Qmp::new(control)?,
+                Log::follow(output, log, echo)?,
+            ))
         });
         match whole {
             Ok((agent, qmp, log)) => Ok(Qemu {
@@ -145,21 +149,56 @@ impl Drop for Qemu {
 }
 
 fn arguments(options: &Options, folder: &Path) -> Vec<String> {
-    let mut args: Vec<String> = options.accel.arguments().iter().map(|word| word.to_string()).collect();
+    let mut args: Vec<String> = options
+        .accel
+        .arguments()
+        .iter()
+        .map(|word| word.to_string())
+        .collect();
     let mut add = |words: &[&str]| args.extend(words.iter().map(|word| word.to_string()));
-    add(&["-cpu", "max", "-display", "none", "-nodefaults", "-no-user-config"]);
-    add(&["-m", &options.mem_mib.to_string(), "-smp", &options.smp.to_string()]);
+    add(&[
+        "-cpu",
+        "max",
+        "-display",
+        "none",
+        "-nodefaults",
+        "-no-user-config",
+    ]);
+    add(&[
+        "-m",
+        &options.mem_mib.to_string(),
+        "-smp",
+        &options.smp.to_string(),
+    ]);
     add(&["-kernel", &options.kernel.to_string_lossy()]);
     add(&["-initrd", &options.initramfs.to_string_lossy()]);
     add(&["-append", &options.append]);
-    add(&["-chardev", "stdio,id=log,signal=off", "-device", "isa-serial,chardev=log"]);
+    add(&[
+        "-chardev",
+        "stdio,id=log,signal=off",
+        "-device",
+        "isa-serial,chardev=log",
+    ]);
     let socket = |id: &str| format!("socket,id={id},path={}", folder.join(id).display());
-    add(&["-chardev", &socket("agent"), "-device", "isa-serial,chardev=agent"]);
-    add(&["-chardev", &socket("qmp"), "-mon", "chardev=qmp,mode=control"]);
+    add(&[
+        "-chardev",
+        &socket("agent"),
+        "-device",
+        "isa-serial,chardev=agent",
+    ]);
+    add(&[
+        "-chardev",
+        &socket("qmp"),
+        "-mon",
+        "chardev=qmp,mode=control",
+    ]);
     add(&["-device", "virtio-rng-pci"]);
     for (number, disk) in options.disks.iter().enumerate() {
         let file = disk.path().display();
-        add(&["-drive", &format!("file={file},if=virtio,format=raw,cache=unsafe,index={number}")]);
+        add(&[
+            "-drive",
+            &format!("file={file},if=virtio,format=raw,cache=unsafe,index={number}"),
+        ]);
     }
     if options.network {
         add(&["-nic", "user,model=virtio-net-pci"]);
@@ -177,7 +216,9 @@ fn accept(listener: &UnixListener, child: &mut Child) -> Result<UnixStream> {
                 stream.set_nonblocking(false)?;
                 return Ok(stream);
             }
-            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return Err(error.into()),
+            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => {
+                return Err(error.into())
+            }
             Err(_) => {}
         }
         if let Some(status) = child.try_wait()? {

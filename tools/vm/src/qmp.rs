@@ -64,7 +64,12 @@ impl Qmp {
 
     fn read(&mut self) -> Result<Value> {
         let mut line = String::new();
-        if self.reader.read_line(&mut line).context("no answer from QEMU")? == 0 {
+        if self
+            .reader
+            .read_line(&mut line)
+            .context("no answer from QEMU")?
+            == 0
+        {
             bail!("QEMU closed its control channel");
         }
         Ok(serde_json::from_str(&line)?)

@@ -208,7 +208,9 @@ impl Vm {
     ///
     /// When there is no such disk.
     pub fn get_disk(&self, number: usize) -> Result<&Disk> {
-        self.disks.get(number).with_context(|| format!("no disk {number}"))
+        self.disks
+            .get(number)
+            .with_context(|| format!("no disk {number}"))
     }
 
     /// Starts QEMU and waits until the guest answers; tells whether it is the
@@ -320,7 +322,12 @@ impl Vm {
     ///
     /// When no guest runs, or it says nothing in time: the machine is then
     /// killed, and the message holds the end of the kernel log.
-    pub fn wait(&mut self, seq: u64, timeout: Duration, each: impl FnMut(&str)) -> Result<Progress> {
+    pub fn wait(
+        &mut self,
+        seq: u64,
+        timeout: Duration,
+        each: impl FnMut(&str),
+    ) -> Result<Progress> {
         let qemu = self.running()?;
         let progress = qemu.agent.wait(seq, timeout, each);
         match progress {
@@ -443,7 +450,9 @@ impl Vm {
     /// Before the first boot.
     pub fn log(&self) -> Result<&Log> {
         let present = self.running.as_ref().map(|qemu| &qemu.log);
-        present.or(self.logs.last()).context("the machine was never started")
+        present
+            .or(self.logs.last())
+            .context("the machine was never started")
     }
 
     /// Checks that no boot until now reported a fault of the kernel.
@@ -486,7 +495,12 @@ impl Vm {
     }
 
     fn contents(&self) -> Contents {
-        let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = |path: &Path| {
+            path.file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
         let wanted = |path: &&PathBuf| !self.missing.contains(&stem(path));
         Contents {
             busybox: self.system.busybox.clone(),

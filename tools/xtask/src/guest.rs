@@ -21,7 +21,13 @@ pub fn build(paths: &Paths) -> Result<PathBuf> {
     // The target is named although it is the host's own, so that the flags do
     // not reach build scripts.
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--quiet", "--release", "--package", "dormouse-guest"])
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--package",
+            "dormouse-guest",
+        ])
         .args(["--target", TARGET, "--target-dir"])
         .arg(&target)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")

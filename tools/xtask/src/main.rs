@@ -7,10 +7,19 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
+mod check;
+mod demo;
 mod guest;
+mod hash;
+mod kernel;
+mod packages;
 mod paths;
+mod progress;
+mod system;
 mod vm;
 
+use kernel::Config;
 use paths::Paths;
 
 /// Builds and tests Dormouse.
@@ -23,6 +32,20 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Hibernates and resumes a guest, with explanations
+    Demo(demo::Args),
+    /// Runs all tests; the last line counts them
+    Check(check::Args),
+    /// Builds the guest kernel with Dormouse and says where it is
+    Kernel {
+        /// Which one
+        #[arg(long, value_enum, default_value = "guest")]
+        config: Config,
+    },
+    /// Builds user-mode Linux with the KUnit suites and says where it is
+    Uml,
+    /// Measures swsusp and Dormouse in the same guest, one after the other
+    Bench(bench::Args),
     /// Runs a shell script in a guest, over one or several boots
     Vm(vm::Args),
 }
@@ -30,6 +53,23 @@ enum Task {
 fn run(task: Task) -> Result<bool> {
     let paths = Paths::find()?;
     match task {
+        Task::Demo(args) => demo::run(&paths, &args),
+        Task::Check(args) => check::run(&paths, &args),
+        Task::Uml => {
+            println!(
+                "{}",
+                kernel::build(&paths, Config::Uml)?
+                    .folder
+                    .join("linux")
+                    .display()
+            );
+            Ok(true)
+        }
+        Task::Kernel { config } => {
+            println!("{}", kernel::build(&paths, config)?.folder.display());
+            Ok(true)
+        }
+        Task::Bench(args) => bench::run(&paths, args),
         Task::Vm(args) => vm::run(&paths, args),
     }
 }

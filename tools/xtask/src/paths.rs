@@ -23,7 +23,10 @@ impl Paths {
     /// When there is no home folder, or it cannot be written.
     pub fn find() -> Result<Self> {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = manifest.ancestors().nth(2).context("tools/xtask is not in a checkout")?;
+        let root = manifest
+            .ancestors()
+            .nth(2)
+            .context("tools/xtask is not in a checkout")?;
         let cache = match std::env::var_os("XDG_CACHE_HOME") {
             Some(cache) if !cache.is_empty() => PathBuf::from(cache),
             _ => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
-use dormouse_vm::accel::{self, Accel};
 use dormouse_vm::agent::Progress;
 use dormouse_vm::{Arrival, System, Vm};
 
-use crate::guest;
+use crate::kernel::Config;
 use crate::paths::Paths;
+use crate::system;
 
 /// What to run, in what machine.
 ///
@@ -43,10 +43,13 @@ pub struct Args {
     boots: u32,
     /// Boot this kernel instead of building one
     #[arg(long)]
-    bzimage: PathBuf,
+    bzimage: Option<PathBuf>,
     /// Module to load, with --bzimage; may be repeated, in the order of loading
-    #[arg(long)]
+    #[arg(long, requires = "bzimage")]
     ko: Vec<PathBuf>,
+    /// Which of our kernels to build and boot
+    #[arg(long, value_enum, default_value = "guest")]
+    config: Config,
     /// Put a file into the guest: HOST_PATH=/guest/path
     #[arg(long)]
     file: Vec<String>,
@@ -73,15 +76,10 @@ pub struct Args {
 ///
 /// When the guest does not come up, or its script does not end.
 pub fn run(paths: &Paths, args: Args) -> Result<bool> {
-    let mut system = System {
-        kernel: args.bzimage.clone(),
-        modules: args.ko.clone(),
-        busybox: "/bin/busybox".into(),
-        guest: guest::build(paths)?,
-        accel: Accel::Tcg,
-        logs: None,
+    let mut system = match &args.bzimage {
+        Some(kernel) => system::of(paths, kernel, &args.ko)?,
+        None => system::built(paths, args.config)?,
     };
-    system.accel = accel::best(&system, &paths.cache)?;
     system.logs = args.logs.clone();
     let mut vm = machine(&args, system)?;
     let timeout = Duration::from_secs(args.timeout);
@@ -126,8 +124,14 @@ fn machine(args: &Args, system: System) -> Result<Vm> {
         vm = vm.swap_disk(size)?;
     }
     for pair in &args.file {
-        let (host, guest) = pair.split_once('=').context("--file needs HOST_PATH=/guest/path")?;
-        vm = vm.file(guest, 0o755, std::fs::read(host).with_context(|| format!("no {host}"))?);
+        let (host, guest) = pair
+            .split_once('=')
+            .context("--file needs HOST_PATH=/guest/path")?;
+        vm = vm.file(
+            guest,
+            0o755,
+            std::fs::read(host).with_context(|| format!("no {host}"))?,
+        );
     }
     for argument in &args.qemu {
         vm = vm.qemu(argument);

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `cargo xtask bench`: swsusp and Dormouse in the same guest; see
+//! Documentation/bench.rst for what is measured.
+
+use std::path::PathBuf;
+
+use anyhow::{ensure, Context, Result};
+use dormouse_vm::System;
+
+use crate::kernel::Config;
+use crate::paths::Paths;
+use crate::system;
+
+mod cycle;
+mod lines;
+mod report;
+
+use cycle::{Peer, Setup};
+use report::Pair;
+
+/// What to measure.
+///
+/// Each row is one or two hibernations of a new guest: with swsusp, where it
+/// has that compressor, and with Dormouse. A row takes a minute or two.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Compressor; may be repeated [default: all]
+    #[arg(long, value_parser = ["lzo", "lz4", "zstd", "none"])]
+    compressor: Vec<String>,
+    /// Processors of the guest; may be repeated [default: 2 and 1]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=8))]
+    vcpus: Vec<u32>,
+    /// Memory of the guest in MiB
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..=16384))]
+    mem: u32,
+    /// Memory that the guest's workload fills, in MiB [default: 400, with --icount 100]
+    #[arg(long)]
+    workload: Option<u32>,
+    /// Measure so many times and take medians
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    repeat: u32,
+    /// Count instructions of one processor instead of measuring time
+    #[arg(long)]
+    icount: bool,
+    /// Measure only one of the two
+    #[arg(long, value_enum)]
+    only: Option<Peer>,
+    /// Where the numbers go
+    #[arg(long, default_value = "bench.json")]
+    json: PathBuf,
+    /// Boot this kernel instead of building one
+    #[arg(long)]
+    bzimage: Option<PathBuf>,
+    /// Module to load, with --bzimage; may be repeated, in the order of loading
+    #[arg(long, requires = "bzimage")]
+    ko: Vec<PathBuf>,
+}
+
+/// Runs the task.
+///
+/// # Errors
+///
+/// When a guest does not do what it is told, or a number cannot be read.
+pub fn run(paths: &Paths, args: Args) -> Result<bool> {
+    let mut vcpus = args.vcpus.clone();
+    if vcpus.is_empty() {
+        vcpus = if args.icount { vec![1] } else { vec![2, 1] };
+    }
+    ensure!(
+        !args.icount || vcpus == [1],
+        "instructions are counted with one processor only"
+    );
+    let mut compressors = args.compressor.clone();
+    if compressors.is_empty() {
+        compressors = ["lzo", "lz4", "zstd", "none"].map(str::to_string).to_vec();
+    }
+    let system = match &args.bzimage {
+        Some(kernel) => system::of(paths, kernel, &args.ko)?,
+        None => system::built(paths, Config::Guest)?,
+    };
+    let mut pairs = Vec::new();
+    for &vcpus in &vcpus {
+        let setup = setup(&args, system.clone(), vcpus);
+        for compressor in &compressors {
+            if let Some(pair) = measure(&args, &setup, compressor)? {
+                pairs.push(pair);
+            }
+        }
+    }
+    let numbers = report::json(&pairs, args.icount);
+    std::fs::write(&args.json, format!("{numbers:#}\n"))
+        .with_context(|| format!("cannot write {}", args.json.display()))?;
+    print!("{}", report::table(&pairs, args.icount));
+    Ok(true)
+}
+
+fn setup(args: &Args, system: System, vcpus: u32) -> Setup {
+    Setup {
+        system,
+        mem_mib: args.mem,
+        vcpus,
+        workload_mib: args.workload.unwrap_or(if args.icount { 100 } else { 400 }),
+        icount: args.icount,
+    }
+}
+
+/// Measures one compressor, the peers in turn, so that both meet the same
+/// load of the host; `None` when nobody who was asked for has it.
+fn measure(args: &Args, setup: &Setup, compressor: &str) -> Result<Option<Pair>> {
+    let peers = [Peer::Swsusp, Peer::Dormouse];
+    let wanted = |peer: Peer| peer.has(compressor) && args.only.is_none_or(|only| only == peer);
+    let mut samples = [Vec::new(), Vec::new()];
+    for round in 1..=args.repeat {
+        for (peer, samples) in peers.into_iter().zip(&mut samples) {
+            if !wanted(peer) {
+                continue;
+            }
+            let name = peer.name();
+            let what = format!("{name} with {compressor}, {} vCPU", setup.vcpus);
+            eprintln!("[{what}, {round} of {}]", args.repeat);
+            samples.push(cycle::run(setup, peer, compressor).context(what)?);
+        }
+    }
+    let [swsusp, dormouse] = samples.map(|samples| report::median(&samples));
+    if swsusp.is_none() && dormouse.is_none() {
+        return Ok(None);
+    }
+    let pair = Pair {
+        compressor: compressor.to_string(),
+        vcpus: setup.vcpus,
+        swsusp,
+        dormouse,
+    };
+    pair.check()?;
+    eprint!(
+        "{}",
+        report::table(std::slice::from_ref(&pair), setup.icount)
+    );
+    Ok(Some(pair))
+}

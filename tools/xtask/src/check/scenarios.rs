@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Runs the VM scenarios of tests/vm, a few at a time.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::Result;
+use vm_scenarios::{Lab, Scenario};
+
+use super::Tally;
+use crate::kernel::{self, Config};
+use crate::paths::Paths;
+use crate::system;
+
+/// A scenario and its full name.
+pub type Named = (String, Scenario);
+
+/// All scenarios.
+pub fn list() -> Vec<Named> {
+    let all = vm_scenarios::all().into_iter();
+    all.map(|scenario| (format!("vm/{}", scenario.name), scenario))
+        .collect()
+}
+
+/// Runs `scenarios`, `jobs` of them at the same time. When their kernel does
+/// not build, all of them failed.
+pub fn run(paths: &Paths, scenarios: &[Named], jobs: usize) -> Tally {
+    let failed = |error: anyhow::Error| {
+        println!("{error:#}");
+        Tally {
+            passed: 0,
+            failed: scenarios.len(),
+        }
+    };
+    let (lab, logs) = match prepare(paths) {
+        Ok(prepared) => prepared,
+        Err(error) => return failed(error),
+    };
+    let next = AtomicUsize::new(0);
+    let total = Mutex::new(Tally::default());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.clamp(1, scenarios.len()) {
+            scope.spawn(|| {
+                while let Some(named) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let tally = one(named, &lab, logs.join(named.1.name));
+                    total
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .add(tally);
+                }
+            });
+        }
+    });
+    total.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn prepare(paths: &Paths) -> Result<(Lab, PathBuf)> {
+    let system = system::built(paths, Config::Debug)?;
+    let build = kernel::build_folder(paths, Config::Debug)?;
+    Ok((Lab { system, build }, paths.cached("logs/scenarios")?))
+}
+
+fn one((name, scenario): &Named, lab: &Lab, logs: PathBuf) -> Tally {
+    let start = Instant::now();
+    // Logs of an earlier run would be taken for this one's.
+    let _ = std::fs::remove_dir_all(&logs);
+    let mut lab = lab.clone();
+    lab.system.logs = Some(logs);
+    let result = guarded(scenario, &lab);
+    let seconds = start.elapsed().as_secs();
+    match result {
+        Ok(()) => println!("ok     {name} ({seconds} s)"),
+        Err(ref error) => println!("FAILED {name} ({seconds} s): {}\n{error:#}", scenario.about),
+    }
+    Tally::of(result.is_ok())
+}
+
+/// A scenario that panics fails alone.
+fn guarded(scenario: &Scenario, lab: &Lab) -> Result<()> {
+    std::panic::catch_unwind(|| (scenario.run)(lab))
+        .unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")))
+}

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Kernel trees: Debian's source with our patches, one for each state of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use anyhow::{bail, Context, Result};
+
+use super::host;
+use crate::hash::Key;
+use crate::packages;
+use crate::paths::Paths;
+use crate::progress;
+
+/// The source package; its minor version moves with security updates.
+const PACKAGE: &str = "linux-source-6.12";
+const ARCHIVE: &str = "/usr/src/linux-source-6.12.tar.xz";
+/// Where the patches of a tree are kept, with the version of its source.
+const NOTES: &str = ".dormouse";
+/// Trees that stay in the cache; each takes some GiB with its builds.
+const KEEP: usize = 2;
+/// What our repository holds of the kernel.
+pub const OURS: &[&str] = &["Kbuild", "Kconfig", "core", "modules", "ui", "kunit"];
+
+/// Where that is in the tree.
+pub const PLACE: &str = "kernel/power/dormouse";
+/// What is in those folders without being ours to build, in rsync's words.
+const HIDDEN: &[&str] = &["/ui/client", "target", "*.o", "*.ko", "*.cmd", "*.rmeta"];
+
+/// Whether `file` below `folder` is a source for kbuild, by the same rules.
+pub fn is_source(folder: &Path, file: &Path) -> bool {
+    let name = file
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let built = [".o", ".ko", ".cmd", ".rmeta"]
+        .iter()
+        .any(|end| name.ends_with(end));
+    !built && !file.starts_with(folder.join("ui/client"))
+}
+
+/// Version of the installed kernel source.
+///
+/// # Errors
+///
+/// When it is not installed.
+pub fn version() -> Result<String> {
+    packages::version(PACKAGE)
+}
+
+/// Folder of the checkout with the patches for this kernel.
+pub fn patches(paths: &Paths) -> PathBuf {
+    paths.root.join("patches/6.12")
+}
+
+/// Files of the series in `folder`, in order.
+fn series(folder: &Path) -> Result<Vec<PathBuf>> {
+    let list = folder.join("series");
+    let text = fs::read_to_string(&list).with_context(|| format!("no {}", list.display()))?;
+    let names = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(names.map(|name| folder.join(name)).collect())
+}
+
+/// Returns the tree for the present patches, with our sources in it as they are
+/// now; unpacks and patches when there is none. The caller holds the cache's lock.
+///
+/// # Errors
+///
+/// No room, a broken archive, or a patch that does not apply.
+pub fn prepare(paths: &Paths) -> Result<PathBuf> {
+    let version = version()?;
+    let mut key = Key::default();
+    key.text(&version);
+    key.files(&patches(paths), &patches(paths))?;
+    let tree = paths.cache.join(format!("linux-{}", key.finish()));
+    // A tree gets its name when it is complete.
+    if !tree.exists() {
+        let part = paths.cache.join("linux.part");
+        remove(&part)?;
+        host::check_disk(&paths.cache, 6)?;
+        match newest(paths, &version)? {
+            Some(old) if derive(&old, &part, &patches(paths)).is_ok() => {}
+            _ => unpack(paths, &part, &version)?,
+        }
+        fs::rename(&part, &tree)?;
+    }
+    let notes = tree.join(NOTES);
+    fs::write(notes.join("used"), "")?;
+    prune(paths)?;
+    sync(paths, &tree)?;
+    Ok(tree)
+}
+
+fn unpack(paths: &Paths, part: &Path, version: &str) -> Result<()> {
+    remove(part)?;
+    fs::create_dir_all(part.join(NOTES))?;
+    let log = paths.cached("logs")?.join("unpack.log");
+    let mut tar = Command::new("tar");
+    tar.args(["-x", "-v", "--strip-components=1", "-f", ARCHIVE, "-C"])
+        .arg(part);
+    progress::run(&format!("unpacking Linux {version}"), &mut tar, &log, false)?;
+    fs::write(part.join(NOTES).join("version"), version)?;
+    apply_all(part, &patches(paths))
+}
+
+/// Makes `part` from the tree `old` by exchanging patches, so that only files
+/// that differ get a new time, and what was built stays built.
+fn derive(old: &Path, part: &Path, patches: &Path) -> Result<()> {
+    eprintln!("the patches changed: taking over {}", old.display());
+    let mut copy = Command::new("cp");
+    copy.args(["-a", "--reflink=auto", "--"]).arg(old).arg(part);
+    if !copy.status()?.success() {
+        bail!("cannot copy the tree");
+    }
+    let applied = part.join(NOTES).join("patches");
+    let mut touched = files_of(&applied)?;
+    touched.extend(files_of(patches)?);
+    let before: Vec<_> = touched.iter().map(|file| state(&part.join(file))).collect();
+    for patch in series(&applied)?.iter().rev() {
+        apply(part, patch, true)?;
+    }
+    apply_all(part, patches)?;
+    for (file, before) in touched.iter().zip(before) {
+        let Some((data, time)) = before else { continue };
+        let path = part.join(file);
+        if fs::read(&path).is_ok_and(|now| now == data) {
+            fs::File::options()
+                .append(true)
+                .open(&path)?
+                .set_modified(time)?;
+        }
+    }
+    Ok(())
+}
+
+fn state(path: &Path) -> Option<(Vec<u8>, SystemTime)> {
+    let time = fs::metadata(path).and_then(|data| data.modified()).ok()?;
+    Some((fs::read(path).ok()?, time))
+}
+
+/// Files, relative to the tree, that the series in `folder` changes.
+fn files_of(folder: &Path) -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    for patch in series(folder)? {
+        let text = fs::read_to_string(patch)?;
+        let changed = text.lines().filter_map(|line| {
+            let path = line
+                .strip_prefix("+++ b/")
+                .or(line.strip_prefix("--- a/"))?;
+            Some(path.split('\t').next().unwrap_or(path).to_string())
+        });
+        files.extend(changed);
+    }
+    files.sort();
+    files.dedup();
+    Ok(files)
+}
+
+fn apply_all(tree: &Path, patches: &Path) -> Result<()> {
+    let kept = tree.join(NOTES).join("patches");
+    remove(&kept)?;
+    fs::create_dir_all(&kept)?;
+    for patch in series(patches)? {
+        apply(tree, &patch, false)?;
+        fs::copy(
+            &patch,
+            kept.join(patch.file_name().context("patch without a name")?),
+        )?;
+    }
+    fs::copy(patches.join("series"), kept.join("series"))?;
+    Ok(())
+}
+
+fn apply(tree: &Path, patch: &Path, reverse: bool) -> Result<()> {
+    let mut command = Command::new("patch");
+    command
+        .args([
+            "-p1",
+            "--batch",
+            "--fuzz=0",
+            "--no-backup-if-mismatch",
+            "-d",
+        ])
+        .arg(tree);
+    command
+        .arg(if reverse { "--reverse" } else { "--forward" })
+        .arg("-i")
+        .arg(patch);
+    let output = command.output().context("cannot run patch")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        bail!("{} does not apply:\n{said}", patch.display());
+    }
+    Ok(())
+}
+
+/// Brings our sources into the tree; a file whose content is the same keeps its time.
+fn sync(paths: &Paths, tree: &Path) -> Result<()> {
+    let mut command = Command::new("rsync");
+    command.args(["-rc", "--delete", "--delete-excluded"]);
+    for hidden in HIDDEN {
+        command.arg(format!("--exclude={hidden}"));
+    }
+    let sources = OURS
+        .iter()
+        .map(|name| paths.root.join(name))
+        .filter(|path| path.exists());
+    let target = tree.join(PLACE);
+    fs::create_dir_all(&target)?;
+    let status = command
+        .args(sources)
+        .arg(&target)
+        .status()
+        .context("cannot run rsync")?;
+    if !status.success() {
+        bail!("cannot copy our sources to {}", target.display());
+    }
+    Ok(())
+}
+
+/// Complete trees, the one used last first.
+fn trees(paths: &Paths) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&paths.cache)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if name.starts_with("linux-") {
+            let time = fs::metadata(path.join(NOTES).join("used")).and_then(|data| data.modified());
+            found.push((time.unwrap_or(SystemTime::UNIX_EPOCH), path));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().rev().map(|(_, path)| path).collect())
+}
+
+fn newest(paths: &Paths, version: &str) -> Result<Option<PathBuf>> {
+    let same = |tree: &PathBuf| {
+        fs::read_to_string(tree.join(NOTES).join("version")).is_ok_and(|text| text == version)
+    };
+    Ok(trees(paths)?.into_iter().find(same))
+}
+
+fn prune(paths: &Paths) -> Result<()> {
+    for tree in trees(paths)?.iter().skip(KEEP) {
+        remove(tree)?;
+    }
+    Ok(())
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)
+            .with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    Ok(())
+}

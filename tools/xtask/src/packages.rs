@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Debian packages: finds what is missing, says why, installs it.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{bail, Context, Result};
+
+/// Something that comes from a package.
+#[derive(Clone, Copy, Debug)]
+pub struct Need {
+    /// Packages that provide it, best first; one of them is enough.
+    pub packages: &'static [&'static str],
+    /// What it is for, in a few words.
+    pub why: &'static str,
+}
+
+const fn need(packages: &'static [&'static str], why: &'static str) -> Need {
+    Need { packages, why }
+}
+
+/// What building a kernel takes.
+pub const KERNEL: &[Need] = &[
+    need(&["linux-source-6.12"], "the kernel's source"),
+    need(&["gcc"], "C compiler"),
+    need(
+        &["libc6-dev"],
+        "host programs of kbuild, static guest program",
+    ),
+    need(&["make"], "kbuild"),
+    need(&["patch"], "applies patches/"),
+    need(&["xz-utils"], "unpacks the source"),
+    need(&["rsync"], "copies our sources into the tree"),
+    need(&["flex"], "kbuild"),
+    need(&["bison"], "kbuild"),
+    need(&["bc"], "kbuild"),
+    need(&["cpio"], "kbuild"),
+    need(&["kmod"], "depmod"),
+    need(&["perl"], "kbuild, checkpatch"),
+    need(&["python3"], "kbuild"),
+    need(&["libelf-dev"], "objtool"),
+    need(&["libssl-dev"], "kbuild"),
+    need(&["rustc-web", "rustc"], "Rust compiler for the kernel"),
+    need(
+        &["rust-web-src", "rust-src"],
+        "Rust's core library for the kernel",
+    ),
+    need(&["cargo-web", "cargo"], "builds bindgen and the tools"),
+    need(
+        &["rustfmt-web", "rustfmt"],
+        "kbuild formats generated bindings, and the format check",
+    ),
+    need(&["libclang-19-dev", "libclang-16-dev"], "bindgen"),
+];
+
+/// What running guests takes.
+pub const GUEST: &[Need] = &[
+    need(&["qemu-system-x86"], "runs guests"),
+    need(&["busybox-static"], "user space of guests"),
+    need(
+        &["util-linux"],
+        "setpriv, so that no guest outlives its test",
+    ),
+];
+
+/// What the checks of style take.
+pub const LINT: &[Need] = &[need(&["rust-web-clippy", "rust-clippy"], "lints")];
+
+/// Installs what is missing of `needs`.
+///
+/// # Errors
+///
+/// When apt fails, or there are no means to become root; the message is what
+/// the user has to do.
+pub fn ensure(needs: &[&[Need]]) -> Result<()> {
+    let missing: Vec<Need> = needs
+        .iter()
+        .copied()
+        .flatten()
+        .copied()
+        .filter(is_missing)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !Path::new("/usr/bin/apt-get").exists() {
+        let names: Vec<&str> = missing.iter().map(|need| need.packages[0]).collect();
+        bail!(
+            "this is not a Debian system; install what these packages hold: {}",
+            names.join(" ")
+        );
+    }
+    if !missing.iter().all(has_candidate) {
+        apt(&["update", "-qq"])?;
+    }
+    let mut names = Vec::new();
+    for need in &missing {
+        let name = need
+            .packages
+            .iter()
+            .find(|name| is_available(name))
+            .with_context(|| {
+                let list = need.packages.join(" or ");
+                format!(
+                    "apt knows no package {list} ({}): Debian 12 or 13 is needed",
+                    need.why
+                )
+            })?;
+        eprintln!("installing {name}: {}", need.why);
+        names.push(*name);
+    }
+    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend(&names);
+    apt(&arguments)
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let root = nix::unistd::geteuid().is_root();
+    let mut command = Command::new(if root { "env" } else { "sudo" });
+    if !root {
+        eprintln!("(asking for root rights with sudo)");
+        command.arg("env");
+    }
+    let status = command
+        .args(["DEBIAN_FRONTEND=noninteractive", "apt-get"])
+        .args(arguments)
+        .stdin(Stdio::inherit())
+        .stdout(Stdio::null())
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => bail!(
+            "'apt-get {}' failed; see its messages above",
+            arguments.join(" ")
+        ),
+        Err(_) => bail!(
+            "run 'apt-get {}' as root, there is no sudo here",
+            arguments.join(" ")
+        ),
+    }
+}
+
+fn is_missing(need: &Need) -> bool {
+    !need.packages.iter().any(|name| {
+        let status = query("dpkg-query", &["-W", "-f", "${db:Status-Status}", name]);
+        status.as_deref() == Some("installed")
+    })
+}
+
+fn has_candidate(need: &Need) -> bool {
+    need.packages.iter().any(|name| is_available(name))
+}
+
+fn is_available(name: &str) -> bool {
+    let policy = query("apt-cache", &["policy", name]).unwrap_or_default();
+    policy.contains("Candidate:") && !policy.contains("Candidate: (none)")
+}
+
+/// Version of an installed package.
+///
+/// # Errors
+///
+/// When it is not installed.
+pub fn version(package: &str) -> Result<String> {
+    query("dpkg-query", &["-W", "-f", "${Version}", package])
+        .with_context(|| format!("the package {package} is not installed"))
+}
+
+fn query(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .output()
+        .ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
