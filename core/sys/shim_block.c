@@ -37,7 +37,8 @@ static int __init dormouse_block_init(void)
 	return bioset_init(&dormouse_bios, BIO_POOL_SIZE,
 			   offsetof(struct dormouse_bio, bio), BIOSET_NEED_BVECS);
 }
-subsys_initcall(dormouse_block_init);
+/* After the block layer has set up what bios are made of. */
+fs_initcall(dormouse_block_init);
 
 /**
  * dormouse_bdev_open - Open a block device.
