@@ -15,7 +15,7 @@ use crate::image::header::{self, Header};
 use crate::image::index::{entries, Entry, IndexWriter, Source};
 use crate::image::root::{check_disjoint, chunks, put, Chunk, Space};
 use crate::image::superblock::{self, Superblock};
-use crate::image::{wire, BLOCK, FRAME_RAW_MAX, PAGES_PER_FRAME};
+use crate::image::{self, wire, Error, BLOCK, FRAME_RAW_MAX, PAGES_PER_FRAME};
 use crate::target::{self, Target};
 use crate::{reader, samples};
 
@@ -231,10 +231,49 @@ pub fn target_string(data: &[u8]) {
 /// counts.
 pub fn image(data: &[u8]) {
     let (superblock, blocks) = data.split_at(data.len().min(superblock::BYTES));
-    if let Ok(Some(image)) = reader::read(superblock, blocks) {
-        assert_eq!(image.pages.len() as u64, image.commit.image_pages);
-        assert!(image.commit.index_frames <= image.commit.frames);
+    let mut sealed_superblock = superblock.to_vec();
+    let mut sealed = blocks.to_vec();
+    // Whatever is too short for its seal is tried as it is.
+    let _ = wire::seal(&mut sealed_superblock, superblock::CRC_AT);
+    let _ = seal_image(&mut sealed);
+    for (superblock, blocks) in [(superblock, blocks), (&sealed_superblock, &sealed)] {
+        if let Ok(Some(image)) = reader::read(superblock, blocks) {
+            assert_eq!(image.page_count(), image.commit.image_pages);
+            assert!(image.commit.index_frames <= image.commit.frames);
+        }
     }
+}
+
+// Makes the seals of all parts right that are where the sample image has them.
+fn seal_image(blocks: &mut [u8]) -> image::Result {
+    fn part(blocks: &mut [u8], block: u64) -> image::Result<&mut [u8]> {
+        let at = block as usize * BLOCK;
+        blocks.get_mut(at..).ok_or(Error::Truncated)
+    }
+    fn seal_len(part: &mut [u8], len: usize, crc_at: usize) -> image::Result<u32> {
+        wire::seal(part.get_mut(..len).ok_or(Error::Truncated)?, crc_at)
+    }
+
+    for block in [samples::DATA_BLOCK, samples::INDEX_BLOCK] {
+        let mut rest = part(blocks, block)?;
+        while rest.starts_with(&frame::MAGIC) {
+            let extents = le32(rest, 10) & 0xffff;
+            let len = frame::size(extents, 0).saturating_add(le32(rest, 16));
+            seal_len(rest, len, frame::CRC_AT)?;
+            rest = rest.get_mut(wire::align8(len)..).unwrap_or_default();
+        }
+    }
+    let header = part(blocks, samples::HEADER_BLOCK)?;
+    let header_crc = seal_len(header, le32(header, 16), header::CRC_AT)?;
+    let root_len = le32(part(blocks, samples::COMMIT_BLOCK)?, 88);
+    let root = part(blocks, samples::ROOT_BLOCK)?.get(..root_len);
+    let root_crc = wire::crc(root.ok_or(Error::Truncated)?);
+    let commit = part(blocks, samples::COMMIT_BLOCK)?;
+    let mut w = wire::Writer::at(commit, 96)?;
+    w.u32(root_crc)?;
+    w.u32(header_crc)?;
+    seal_len(commit, BLOCK, commit::CRC_AT)?;
+    Ok(())
 }
 
 /// Returns a valid input of each target, which its corpus begins with.

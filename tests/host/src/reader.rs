@@ -18,8 +18,6 @@ use crate::image::{wire, Error, Result, BLOCK, PAGE};
 pub enum Contents {
     /// Stored as it is.
     Plain(Vec<u8>),
-    /// This word over and over.
-    Fill(u64),
     /// One of the pages of a frame that was transformed: its payload, and the number of the page.
     Transformed(Vec<u8>, u32),
 }
@@ -33,8 +31,19 @@ pub struct Image {
     pub commit: Commit,
     /// The header, in text.
     pub header: String,
-    /// All pages.
+    /// The pages that frames hold.
     pub pages: BTreeMap<u64, Contents>,
+    /// Runs of pages that one word fills: first page, number of pages, word. Never expanded,
+    /// since a few bytes of a hostile index can claim billions of pages.
+    pub fills: Vec<(u64, u32, u64)>,
+}
+
+impl Image {
+    /// Returns the number of pages of both sorts.
+    pub fn page_count(&self) -> u64 {
+        let filled = self.fills.iter().map(|run| u64::from(run.1));
+        self.pages.len() as u64 + filled.sum::<u64>()
+    }
 }
 
 fn blocks_at(blocks: &[u8], block: u64) -> Result<&[u8]> {
@@ -74,14 +83,17 @@ pub fn read(superblock: &[u8], blocks: &[u8]) -> Result<Option<Image>> {
         return Err(Error::BadCrc);
     }
     check_disjoint(root, &space, &mut vec![Default::default(); root.len()])?;
-    let pages = read_pages(blocks, root, &space, &header, &commit)?;
+    let (pages, fills) = read_pages(blocks, root, &space, &header, &commit)?;
     Ok(Some(Image {
         header: format!("{:?} {:?}", header.facts, header.transforms()),
         superblock,
         commit,
         pages,
+        fills,
     }))
 }
+
+type Pages = (BTreeMap<u64, Contents>, Vec<(u64, u32, u64)>);
 
 fn read_pages(
     blocks: &[u8],
@@ -89,7 +101,7 @@ fn read_pages(
     space: &Space,
     header: &Header<'_>,
     commit: &Commit,
-) -> Result<BTreeMap<u64, Contents>> {
+) -> Result<Pages> {
     let mut stored = BTreeMap::new();
     let mut index = Vec::new();
     let mut frames_seen = 0;
@@ -132,22 +144,23 @@ fn read_pages(
 
     let mut table = ExtentList::new(vec![Extent::default(); index.len()]);
     let mut pages = BTreeMap::new();
+    let mut fills = Vec::new();
     for entry in index {
         let entry = entry?;
         table.push(entry.pfn, u64::from(entry.count))?;
-        for pfn in entry.pfn..entry.pfn + u64::from(entry.count) {
-            let contents = match entry.source {
-                Source::Frame(frame_no) => {
-                    stored.remove(&(frame_no, pfn)).ok_or(Error::BadFrameNo)?
+        match entry.source {
+            Source::Fill(word) => fills.push((entry.pfn, entry.count, word)),
+            Source::Frame(frame_no) => {
+                for pfn in entry.pfn..entry.pfn + u64::from(entry.count) {
+                    let contents = stored.remove(&(frame_no, pfn));
+                    pages.insert(pfn, contents.ok_or(Error::BadFrameNo)?);
                 }
-                Source::Fill(word) => Contents::Fill(word),
-            };
-            pages.insert(pfn, contents);
+            }
         }
     }
     let table = table.seal(Overlaps::Refuse)?;
     if table.total() != commit.image_pages || !stored.is_empty() {
         return Err(Error::BadCount);
     }
-    Ok(pages)
+    Ok((pages, fills))
 }

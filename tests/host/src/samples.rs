@@ -161,7 +161,8 @@ pub const COMMIT_BLOCK: u64 = 16;
 pub const DATA_BLOCK: u64 = 17;
 /// Block of the index chunk in the sample image.
 pub const INDEX_BLOCK: u64 = 21;
-const ROOT_BLOCK: u64 = 22;
+/// Block of the root in the sample image.
+pub const ROOT_BLOCK: u64 = 22;
 
 /// Blocks of the sample image.
 pub const IMAGE_BLOCKS: usize = 23;

@@ -88,7 +88,7 @@ fn whole_image() {
     let superblock = samples::superblock_bytes();
     let mut blocks = samples::image_bytes();
     let good = reader::read(&superblock, &blocks).unwrap().unwrap();
-    assert_eq!(good.pages.len() as u64, good.commit.image_pages);
+    assert_eq!(good.page_count(), good.commit.image_pages);
 
     let used = |block: u64, part: Vec<u8>| {
         let start = block as usize * BLOCK;

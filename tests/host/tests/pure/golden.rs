@@ -126,15 +126,15 @@ fn frames() {
 fn image() {
     let image = reader::read(&vector("superblock.bin"), &vector("image.bin"));
     let image = image.unwrap().unwrap();
-    assert_eq!(image.pages.len(), 11);
+    assert_eq!((image.pages.len(), image.page_count()), (4, 11));
     for pfn in [0x1000, 0x1001, 0x1010] {
         assert_eq!(
             image.pages[&pfn],
             Contents::Plain(samples::page(pfn).to_vec())
         );
     }
-    assert_eq!(image.pages[&0x1005], Contents::Fill(0));
-    assert_eq!(image.pages[&0x1011], Contents::Fill(0x0102_0304_0506_0708));
+    let fills = [(0x1002, 6, 0), (0x1011, 1, 0x0102_0304_0506_0708)];
+    assert_eq!(image.fills, fills);
     let stored = b"stands for page 0x2000".to_vec();
     assert_eq!(image.pages[&0x2000], Contents::Transformed(stored, 0));
 }
