@@ -303,8 +303,7 @@ impl Resume {
             )
         })?;
         self.begun = true;
-        self.destinations.as_ref().ok_or(EINVAL)?.arm();
-        Ok(())
+        self.destinations.as_ref().ok_or(EINVAL)?.arm()
     }
 
     /// Called when the restore did not happen. Tasks may be frozen.

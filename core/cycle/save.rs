@@ -92,7 +92,7 @@ fn make_room(engine: &Engine, plan: &Plan) -> Result<usize> {
     let mut freed = 0usize;
     for round in 0..=MOST_SHRINKS {
         stopped(engine)?;
-        let saveable = pages::count_saveable();
+        let saveable = pages::count_saveable()?;
         let own = SaveJob::memory(&plan.recipe, saveable, plan.workers).div_ceil(PAGE);
         let needs = MemoryNeeds {
             saveable: saveable as u64,

@@ -61,7 +61,7 @@ impl Destinations {
     ///
     /// `EINVAL` when `pfns` are not `total` different pages of this machine that an image can have,
     /// `ENOMEM` when memory cannot hold them, `EPERM` outside of `read`.
-    pub fn allocate(pfns: impl Iterator<Item = (u64, u32)> + Clone, total: usize) -> Result<Self> {
+    pub fn allocate(pfns: impl Iterator<Item = (u64, u64)> + Clone, total: usize) -> Result<Self> {
         let restore = new_restore(total)?;
         for (pfn, count) in pfns.clone() {
             add(&restore, pfn, count)?;
@@ -172,9 +172,9 @@ fn new_restore(total: usize) -> Result<Restore> {
 }
 
 #[inline(never)]
-fn add(restore: &Restore, pfn: u64, count: u32) -> Result {
+fn add(restore: &Restore, pfn: u64, count: u64) -> Result {
     // SAFETY: It is valid; any numbers are allowed.
-    to_result(unsafe { ffi::dormouse_restore_add(restore.0.as_ptr(), pfn, count.into()) })
+    to_result(unsafe { ffi::dormouse_restore_add(restore.0.as_ptr(), pfn, count) })
 }
 
 #[inline(never)]
@@ -184,9 +184,9 @@ fn own(restore: &Restore) -> Result {
 }
 
 #[inline(never)]
-fn place(restore: &Restore, pfn: u64, count: u32) -> Result {
+fn place(restore: &Restore, pfn: u64, count: u64) -> Result {
     // SAFETY: It is valid; any numbers are allowed.
-    to_result(unsafe { ffi::dormouse_restore_place(restore.0.as_ptr(), pfn, count.into()) })
+    to_result(unsafe { ffi::dormouse_restore_place(restore.0.as_ptr(), pfn, count) })
 }
 
 /// Slots that the holder may fill, and nobody else.

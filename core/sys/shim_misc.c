@@ -15,6 +15,8 @@
 #include <linux/random.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/sched/clock.h>
+#include <linux/sizes.h>
 #include <linux/timekeeping.h>
 #include <linux/utsname.h>
 #include <linux/vmalloc.h>
@@ -64,6 +66,19 @@ u64 dormouse_monotonic_ns(void)
 }
 
 /**
+ * dormouse_sched_ns - Read the scheduler's clock.
+ *
+ * It goes on while timekeeping is suspended.
+ *
+ * Context: Any.
+ * Return: Nanoseconds since some time before.
+ */
+u64 dormouse_sched_ns(void)
+{
+	return local_clock();
+}
+
+/**
  * dormouse_realtime_s - Read the wall clock.
  *
  * Context: Any.
@@ -86,12 +101,46 @@ void dormouse_fill_random(void *bytes, size_t len)
 	get_random_bytes(bytes, len);
 }
 
-/* The accelerated crc32c() has no algorithm before its own initcall. */
-static bool crc32c_ready __ro_after_init;
+/*
+ * Whether crc32c() is the faster way: it uses the processor's instruction where
+ * there is one, which most emulators do bit by bit, slower than the table does.
+ * It also has no algorithm before its own initcall.
+ */
+static bool crc32c_faster __ro_after_init;
+
+#define CRC32C_SAMPLE	SZ_32K
+
+static u64 __init crc32c_time(u32 (*crc)(u32, const void *, unsigned int),
+			      const void *sample)
+{
+	u64 best = U64_MAX;
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		u64 start = ktime_get_ns();
+
+		crc(~0, sample, CRC32C_SAMPLE);
+		best = min(best, ktime_get_ns() - start);
+	}
+	return best;
+}
+
+static u32 __init crc32c_table(u32 crc, const void *bytes, unsigned int len)
+{
+	return __crc32c_le(crc, bytes, len);
+}
 
 static int __init dormouse_crc32c_init(void)
 {
-	crc32c_ready = true;
+	void *sample = kzalloc(CRC32C_SAMPLE, GFP_KERNEL);
+
+	if (!sample)
+		return -ENOMEM;
+	crc32c_faster = crc32c_time(crc32c, sample) <
+			crc32c_time(crc32c_table, sample);
+	kfree(sample);
+	pr_info("dormouse: checksums by %s\n",
+		crc32c_faster ? "crc32c" : "table");
 	return 0;
 }
 late_initcall(dormouse_crc32c_init);
@@ -112,7 +161,7 @@ u32 dormouse_crc32c(u32 crc, const void *bytes, size_t len)
 	while (len) {
 		unsigned int part = min_t(size_t, len, SZ_1G);
 
-		crc = crc32c_ready ? crc32c(crc, at, part) : __crc32c_le(crc, at, part);
+		crc = crc32c_faster ? crc32c(crc, at, part) : __crc32c_le(crc, at, part);
 		at += part;
 		len -= part;
 	}

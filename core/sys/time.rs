@@ -11,6 +11,13 @@ pub fn monotonic_ns() -> u64 {
     unsafe { ffi::dormouse_monotonic_ns() }
 }
 
+/// Nanoseconds of the scheduler's clock, which goes on in the atomic section. Only differences on
+/// one CPU mean something. Any context.
+pub fn sched_ns() -> u64 {
+    // SAFETY: No requirements.
+    unsafe { ffi::dormouse_sched_ns() }
+}
+
 /// Seconds of the wall clock since 1970. Any context.
 pub fn realtime_s() -> i64 {
     // SAFETY: No requirements.
