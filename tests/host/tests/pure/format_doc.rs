@@ -5,15 +5,16 @@
 //! For every field of every table there is a way to change just that field. The bytes that
 //! change must lie where the table says; where the field can hold any value, all of them must.
 
+mod frames;
+mod maps;
+
 use std::collections::BTreeMap;
 use std::fs;
 
-use dormouse_host::blockmap::codec::{self, Device};
-use dormouse_host::blockmap::{BlockMap, MapEntry, DEVICES_MAX};
+use dormouse_host::blockmap::{codec, DEVICES_MAX};
 use dormouse_host::image::commit::Commit;
-use dormouse_host::image::frame::{self, FrameWriter, Kind};
+use dormouse_host::image::frame;
 use dormouse_host::image::header::{self, Facts, Transform, TransformKind};
-use dormouse_host::image::index::{Entry, IndexWriter, Source};
 use dormouse_host::image::root::{self, Chunk};
 use dormouse_host::image::superblock::{self, State, Superblock};
 use dormouse_host::image::{self, ImageId, BLOCK, PAGE};
@@ -368,208 +369,6 @@ fn root_table() {
         ("flags", Part(bytes(0, 64, root::FLAG_INDEX), &[])),
     ];
     compare("Root entry", &bytes(0, 64, 0), changes);
-}
-
-// A frame of the pages `extents`, the seal left out.
-fn frame_bytes(
-    id: ImageId,
-    no: u64,
-    extents: &[(u64, u32)],
-    applied: u8,
-    stored: usize,
-) -> Vec<u8> {
-    let mut out = vec![0; frame::worst_case(stored)];
-    let mut writer = FrameWriter::begin(&mut out, Kind::Data, no, &id).unwrap();
-    for &(pfn, count) in extents {
-        writer.add_extent(pfn, count).unwrap();
-    }
-    let raw_len = writer.pages() * PAGE as u32;
-    writer.finish(applied, raw_len, stored as u32).unwrap();
-    out
-}
-
-#[test]
-fn frame_tables() {
-    let zero = ImageId([0; 16]);
-    let cut = |mut bytes: Vec<u8>| {
-        bytes.truncate(frame::HEADER_BYTES);
-        bytes
-    };
-    let make = |no, extents: &[(u64, u32)], applied, stored| {
-        cut(frame_bytes(zero, no, extents, applied, stored))
-    };
-    let base = make(0, &[(0, 2)], 1, 8);
-    let index_kind = {
-        let mut out = [0; 128];
-        let writer = FrameWriter::begin(&mut out, Kind::Index, 0, &zero).unwrap();
-        writer.finish(1, 24, 8).unwrap();
-        cut(out.to_vec())
-    };
-    let changes = vec![
-        ("magic", Fixed(frame::MAGIC.to_vec())),
-        ("kind", Part(index_kind, &["extent_count", "raw_len"])),
-        ("applied", Whole(make(0, &[(0, 2)], 0xfe, 8))),
-        ("extent_count", Part(make(0, &[(0, 1), (9, 1)], 1, 8), &[])),
-        ("raw_len", Part(make(0, &[(0, 32)], 1, 8), &[])),
-        ("stored_len", Part(make(0, &[(0, 2)], 1, 0x7_0000), &[])),
-        ("reserved0", Fixed(vec![0; 4])),
-        ("frame_no", Whole(make(ONES, &[(0, 2)], 1, 8))),
-        (
-            "image_id",
-            Whole(cut(frame_bytes(OTHER, 0, &[(0, 2)], 1, 8))),
-        ),
-        ("reserved1", Fixed(vec![0; 16])),
-    ];
-    compare("Frame", &base, changes);
-
-    let extent = |pfn, count| {
-        let all = frame_bytes(zero, 0, &[(pfn, count)], 1, 8);
-        all[frame::HEADER_BYTES..][..frame::EXTENT_BYTES].to_vec()
-    };
-    let changes = vec![
-        ("pfn", Part(extent(image::PFN_LIMIT - 1, 1), &[])),
-        ("count", Part(extent(0, 32), &[])),
-        ("reserved", Fixed(vec![0; 4])),
-    ];
-    compare("Frame extent", &extent(0, 1), changes);
-}
-
-#[test]
-fn index_table() {
-    let bytes = |pfn, count, source| {
-        let mut index = IndexWriter::new(vec![0; 24]);
-        index.push(Entry { pfn, count, source }).unwrap();
-        index.payload().to_vec()
-    };
-    let base = bytes(0, 1, Source::Fill(0));
-    let changes = vec![
-        (
-            "pfn",
-            Part(bytes(image::PFN_LIMIT - 1, 1, Source::Fill(0)), &[]),
-        ),
-        ("count", Whole(bytes(0, 0xffff_fffe, Source::Fill(0)))),
-        ("kind", Part(bytes(0, 1, Source::Frame(0)), &[])),
-        ("value", Whole(bytes(0, 1, Source::Fill(ONES)))),
-    ];
-    compare("Index entry", &base, changes);
-    assert_eq!(base[12..16], [1, 0, 0, 0]);
-}
-
-const DEVICE: Device<'static> = Device {
-    uuid: [0; 16],
-    blocks: 0x0101_0101_0101_0101,
-    major: 0,
-    minor: 0,
-    signature_block: 0,
-    private: 0,
-    label: "",
-};
-
-#[test]
-fn map_tables() {
-    let devices = |id, count: usize, next, total| {
-        let mut out = [0; BLOCK];
-        codec::encode_devices(&mut out, &id, &[DEVICE; DEVICES_MAX][..count], next, total).unwrap();
-        out[..codec::HEADER_BYTES].to_vec()
-    };
-    let entries = |sequence| {
-        let runs = 2 * codec::ENTRIES_PER_BLOCK as u32;
-        let mut map = BlockMap::new(vec![MapEntry::default(); runs as usize]);
-        (0..runs).for_each(|n| map.append(0, u64::from(n) * 0x2_0000, 0x1_0000).unwrap());
-        let mut out = [0; BLOCK];
-        codec::encode_entries(&mut out, &ImageId([0; 16]), &map, sequence, 0).unwrap();
-        (out[..codec::HEADER_BYTES].to_vec(), map.total())
-    };
-    let zero = ImageId([0; 16]);
-    let base = devices(zero, 1, 0, entries(1).1);
-    let changes = vec![
-        ("magic", Fixed(codec::MAGIC.to_vec())),
-        ("version", version()),
-        ("image_id", Whole(devices(OTHER, 1, 0, entries(1).1))),
-        ("next", Whole(devices(zero, 1, ONES, entries(1).1))),
-        ("sequence", Part(entries(1).0, &["count"])),
-        ("count", Part(devices(zero, 32, 0, entries(1).1), &[])),
-        ("total", Part(devices(zero, 1, 0, ONES), &[])),
-        ("first", Part(entries(2).0, &["count", "sequence"])),
-    ];
-    compare("Map block", &base, changes);
-
-    let device = |device: Device<'_>| {
-        let mut out = [0; BLOCK];
-        codec::encode_devices(&mut out, &zero, &[device], 0, 0).unwrap();
-        out[codec::HEADER_BYTES..][..codec::DEVICE_BYTES].to_vec()
-    };
-    let label = "x".repeat(codec::LABEL_BYTES);
-    let changes = vec![
-        (
-            "uuid",
-            Whole(device(Device {
-                uuid: [1; 16],
-                ..DEVICE
-            })),
-        ),
-        (
-            "blocks",
-            Whole(device(Device {
-                blocks: ONES,
-                ..DEVICE
-            })),
-        ),
-        (
-            "major",
-            Whole(device(Device {
-                major: u32::MAX,
-                ..DEVICE
-            })),
-        ),
-        (
-            "minor",
-            Whole(device(Device {
-                minor: u32::MAX,
-                ..DEVICE
-            })),
-        ),
-        (
-            "signature_block",
-            Part(
-                device(Device {
-                    signature_block: 0x00ff_ffff_ffff_ffff,
-                    ..DEVICE
-                }),
-                &[],
-            ),
-        ),
-        (
-            "private",
-            Whole(device(Device {
-                private: ONES,
-                ..DEVICE
-            })),
-        ),
-        (
-            "label",
-            Whole(device(Device {
-                label: &label,
-                ..DEVICE
-            })),
-        ),
-        ("reserved", Fixed(vec![0; 8])),
-    ];
-    compare("Map device", &device(DEVICE), changes);
-
-    let entry = |device, block, count| {
-        let mut map = BlockMap::new(vec![MapEntry::default()]);
-        map.append(device, block, count).unwrap();
-        let mut out = [0; BLOCK];
-        codec::encode_entries(&mut out, &zero, &map, 1, 0).unwrap();
-        out[codec::HEADER_BYTES..][..codec::ENTRY_BYTES].to_vec()
-    };
-    let changes = vec![
-        ("block", Part(entry(0, ONES >> 1, 1), &[])),
-        ("count", Whole(entry(0, 0, 0xffff_fffe))),
-        ("device", Part(entry(31, 0, 1), &[])),
-    ];
-    compare("Map entry", &entry(0, 0, 1), changes);
 }
 
 #[test]
