@@ -107,15 +107,19 @@ pub fn ask(request: &str) -> io::Result<String> {
 /// No memory, no room in tmpfs, or no socket.
 pub fn serve(options: &[&str]) -> io::Result<()> {
     let plan = Plan::parse(options)?;
-    let mut memory = vec![0; plan.mib * MIB];
-    fill_pages(plan.seed, 0, &mut memory);
+    // Contents alternate by pages: unless they lie as pages of the machine, no
+    // page of it would be all zero or all one word.
+    let mut room = vec![0; plan.mib * MIB + PAGE];
+    let aligned = room.as_ptr().align_offset(PAGE);
+    let memory = &mut room[aligned..aligned + plan.mib * MIB];
+    fill_pages(plan.seed, 0, memory);
     fs::create_dir_all(FOLDER)?;
     for (path, first) in plan.files() {
         let mut data = vec![0; FILE_MIB as usize * MIB];
         fill_pages(plan.seed, first, &mut data);
         File::create(path)?.write_all(&data)?;
     }
-    let sum = checksum(&memory);
+    let sum = checksum(memory);
     let count = Arc::new(AtomicU64::new(0));
     let ticks = count.clone();
     std::thread::spawn(move || loop {
@@ -134,7 +138,7 @@ pub fn serve(options: &[&str]) -> io::Result<()> {
         );
         let answer = match request.trim() {
             "status" => format!("ok {state} sum={sum:016x}"),
-            "verify" => verify(plan, &memory, sum, &state),
+            "verify" => verify(plan, memory, sum, &state),
             "stop" => "ok stopped".to_string(),
             _ => "unknown request".to_string(),
         };
