@@ -10,22 +10,22 @@ use crate::image::{Error, Result};
 
 /// Free runs of an area: first block and number of blocks. Runs that are used
 /// up have no blocks.
-pub type Run = (u64, u32);
+pub(crate) type Run = (u64, u32);
 
 /// An area that could take a share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Share {
+pub(crate) struct Share {
     /// Areas of a higher priority are used up first.
-    pub priority: i32,
+    pub(crate) priority: i32,
     /// Free blocks.
-    pub free: u64,
+    pub(crate) free: u64,
     /// Blocks that it is to give; set by [`divide`].
-    pub take: u64,
+    pub(crate) take: u64,
 }
 
 /// Divides `want` blocks among `areas`, and returns how many of them found no
 /// room. Areas of equal priority give equal parts as far as they can.
-pub fn divide(areas: &mut [Share], want: u64) -> u64 {
+pub(crate) fn divide(areas: &mut [Share], want: u64) -> u64 {
     let mut left = want;
     for area in areas.iter_mut() {
         area.take = 0;
@@ -57,7 +57,7 @@ pub fn divide(areas: &mut [Share], want: u64) -> u64 {
 }
 
 /// Takes one block off the first run that has one.
-pub fn carve(runs: &mut [Run]) -> Option<u64> {
+pub(crate) fn carve(runs: &mut [Run]) -> Option<u64> {
     let run = runs.iter_mut().find(|run| run.1 != 0)?;
     let block = run.0;
     run.0 = block.checked_add(1)?;
@@ -66,7 +66,7 @@ pub fn carve(runs: &mut [Run]) -> Option<u64> {
 }
 
 /// Counts the blocks of `runs`.
-pub fn blocks(runs: &[Run]) -> u64 {
+pub(crate) fn blocks(runs: &[Run]) -> u64 {
     runs.iter()
         .fold(0, |sum: u64, run| sum.saturating_add(u64::from(run.1)))
 }
@@ -77,7 +77,7 @@ pub fn blocks(runs: &[Run]) -> u64 {
 ///
 /// [`Error::BadDevice`] for too many areas, [`Error::BadCount`] when the
 /// entries cannot be counted.
-pub fn entries(areas: &[Area<'_>], want: u64) -> Result<usize> {
+pub(crate) fn entries(areas: &[Area<'_>], want: u64) -> Result<usize> {
     let mut count = 0usize;
     // Device, end and length of the entry that may still grow, which is what
     // `BlockMap::append` lets grow.
@@ -100,7 +100,7 @@ pub fn entries(areas: &[Area<'_>], want: u64) -> Result<usize> {
 }
 
 /// Most blocks that the map of `total` blocks in runs of any length takes.
-pub fn map_blocks_most(total: u64) -> u64 {
+pub(crate) fn map_blocks_most(total: u64) -> u64 {
     let entries = usize::try_from(total).unwrap_or(usize::MAX);
     blocks_for(entries) as u64
 }

@@ -27,23 +27,23 @@ use crate::image::wire::{check_seal, seal, Reader, Writer};
 use crate::image::{Error, ImageId, Result, BLOCK, VERSION};
 
 /// Bytes of a sector.
-pub const SECTOR: usize = 512;
+pub(crate) const SECTOR: usize = 512;
 /// Offset of the last sector in the header page, in bytes.
-pub const SECTOR_AT: usize = BLOCK - SECTOR;
+pub(crate) const SECTOR_AT: usize = BLOCK - SECTOR;
 /// Offset of the record in the sector.
-pub const RECORD_AT: usize = superblock::BYTES;
+pub(crate) const RECORD_AT: usize = superblock::BYTES;
 /// Bytes of a record.
-pub const RECORD_BYTES: usize = SIGNATURE_AT - RECORD_AT;
+pub(crate) const RECORD_BYTES: usize = SIGNATURE_AT - RECORD_AT;
 /// Offset of the signature in the sector.
-pub const SIGNATURE_AT: usize = SECTOR - SIGNATURE_BYTES;
+pub(crate) const SIGNATURE_AT: usize = SECTOR - SIGNATURE_BYTES;
 /// Bytes of a signature.
-pub const SIGNATURE_BYTES: usize = 10;
+pub(crate) const SIGNATURE_BYTES: usize = 10;
 
 /// Signature of a swap area, the only one that Linux activates.
-pub const SWAP: [u8; SIGNATURE_BYTES] = *b"SWAPSPACE2";
+pub(crate) const SWAP: [u8; SIGNATURE_BYTES] = *b"SWAPSPACE2";
 /// Signature of an area with an image, one that libblkid reports as
 /// `swsuspend` and that swsusp does not take for its own.
-pub const IMAGE: [u8; SIGNATURE_BYTES] = *b"LINHIB0001";
+pub(crate) const IMAGE: [u8; SIGNATURE_BYTES] = *b"LINHIB0001";
 
 const MAGIC: [u8; 4] = *b"DMSW";
 const RECORD_VERSION: u8 = 1;
@@ -55,14 +55,14 @@ const KEEP_CRC_AT: usize = 12;
 const VERSION_AT: usize = 1024;
 const BAD_PAGES_AT: usize = 1536;
 /// Bad pages that a header can list without reaching into the last sector.
-pub const BAD_PAGES_MAX: u32 = ((SECTOR_AT - BAD_PAGES_AT) / 4) as u32;
+pub(crate) const BAD_PAGES_MAX: u32 = ((SECTOR_AT - BAD_PAGES_AT) / 4) as u32;
 
 /// A sector.
-pub type Sector = [u8; SECTOR];
+pub(crate) type Sector = [u8; SECTOR];
 
 /// What an area is to its image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// It carries the superblock and the block map.
     Primary,
     /// It only gives blocks.
@@ -71,21 +71,21 @@ pub enum Role {
 
 /// What the module knows of an area while there is a mark on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
+pub(crate) struct Record {
     /// What the area is to the image.
-    pub role: Role,
+    pub(crate) role: Role,
     /// Identity of the block map that the area belongs to.
-    pub map: ImageId,
+    pub(crate) map: ImageId,
     /// Block of the area's device where the original sector is kept, or 0
     /// when it was empty but for its signature.
-    pub keep: u64,
+    pub(crate) keep: u64,
     /// Device number of the primary area, for messages.
-    pub primary: (u32, u32),
+    pub(crate) primary: (u32, u32),
 }
 
 /// What a sector turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub(crate) enum Found {
     /// That of a swap area which is nothing to us.
     Swap,
     /// One that this module wrote. `image` says whether the signature is that
@@ -102,14 +102,14 @@ pub enum Found {
 
 /// What this module needs to know of a swap header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub(crate) struct Header {
     /// UUID of the area.
-    pub uuid: [u8; 16],
+    pub(crate) uuid: [u8; 16],
 }
 
 /// Why an area cannot carry the mark of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// Not a page.
     Truncated,
     /// The version of the header is not 1.
@@ -120,7 +120,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Returns the end of a sentence that begins with the name of the area.
-    pub const fn sentence(self) -> &'static str {
+    pub(crate) const fn sentence(self) -> &'static str {
         match self {
             Refusal::Truncated => "has a truncated header",
             Refusal::Version => "has a header of an unknown version",
@@ -134,7 +134,7 @@ impl Refusal {
 /// # Errors
 ///
 /// Why the page is not the header of an area that can carry a mark.
-pub fn header(page: &[u8]) -> core::result::Result<Header, Refusal> {
+pub(crate) fn header(page: &[u8]) -> core::result::Result<Header, Refusal> {
     let page = page.get(..BLOCK).ok_or(Refusal::Truncated)?;
     let mut r = Reader::at(page, VERSION_AT).map_err(|_| Refusal::Truncated)?;
     let mut word = || r.u32().map_err(|_| Refusal::Truncated);
@@ -155,12 +155,12 @@ pub fn header(page: &[u8]) -> core::result::Result<Header, Refusal> {
 }
 
 /// Returns the last sector of a header page.
-pub fn of_page(page: &[u8]) -> Option<&Sector> {
+pub(crate) fn of_page(page: &[u8]) -> Option<&Sector> {
     page.get(SECTOR_AT..BLOCK)?.try_into().ok()
 }
 
 /// Finds out what `sector` is.
-pub fn decode(sector: &Sector) -> Found {
+pub(crate) fn decode(sector: &Sector) -> Found {
     let mut r = Reader::new(sector);
     let parts = r.bytes(RECORD_AT).and_then(|_| {
         let record = r.bytes(RECORD_BYTES)?;
@@ -180,7 +180,7 @@ pub fn decode(sector: &Sector) -> Found {
 }
 
 /// Returns the superblock in the sector of a primary area.
-pub fn superblock(sector: &Sector) -> Option<&[u8; superblock::BYTES]> {
+pub(crate) fn superblock(sector: &Sector) -> Option<&[u8; superblock::BYTES]> {
     sector.first_chunk()
 }
 
@@ -232,7 +232,7 @@ fn put_record(record: &Record) -> Result<[u8; RECORD_BYTES]> {
 /// # Errors
 ///
 /// None in practice: every field has a fixed width.
-pub fn encode(
+pub(crate) fn encode(
     superblock: &[u8; superblock::BYTES],
     record: &Record,
     image: bool,
@@ -246,7 +246,7 @@ pub fn encode(
 }
 
 /// Returns the sector of an area whose padding is empty, as `mkswap` makes it.
-pub fn plain() -> Sector {
+pub(crate) fn plain() -> Sector {
     let mut sector = [0; SECTOR];
     for (to, from) in sector.iter_mut().rev().zip(SWAP.iter().rev()) {
         *to = *from;
@@ -260,7 +260,7 @@ pub fn plain() -> Sector {
 /// # Errors
 ///
 /// None in practice: every field has a fixed width.
-pub fn encode_keep(out: &mut [u8; BLOCK], map: &ImageId, sector: &Sector) -> Result {
+pub(crate) fn encode_keep(out: &mut [u8; BLOCK], map: &ImageId, sector: &Sector) -> Result {
     let mut w = Writer::new(out);
     w.bytes(&KEEP_MAGIC)?;
     w.u32(VERSION)?;
@@ -278,7 +278,7 @@ pub fn encode_keep(out: &mut [u8; BLOCK], map: &ImageId, sector: &Sector) -> Res
 ///
 /// Why `block` is not the keep of the map `map`: it is in free swap space,
 /// which may have been put to use since.
-pub fn decode_keep(block: &[u8], map: &ImageId) -> Result<Sector> {
+pub(crate) fn decode_keep(block: &[u8], map: &ImageId) -> Result<Sector> {
     let block = block.get(..BLOCK).ok_or(Error::Truncated)?;
     let mut r = Reader::new(block);
     r.magic(&KEEP_MAGIC)?;

@@ -7,10 +7,10 @@
 use dormouse_host::{blockmap, image};
 
 #[path = "../../../modules/swap/plan.rs"]
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code)]
 mod plan;
 #[path = "../../../modules/swap/sector.rs"]
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code)]
 mod sector;
 
 use blockmap::codec::blocks_for;

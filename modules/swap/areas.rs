@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which of the active swap areas take part.
+
+#![forbid(unsafe_code)]
+
+use crate::mark::{Header, Name};
+use crate::sector::Sector;
+use core::cmp::Reverse;
+use dormouse::engine;
+use dormouse::storage::Place;
+use dormouse::sys::block::{self, BlockDevice, DevT};
+use dormouse::sys::hibernate::{self, ResumeDevice};
+use dormouse::sys::swap::{self, SwapArea};
+use dormouse::target::Target;
+use kernel::prelude::*;
+use kernel::str::CString;
+use kernel::sync::Arc;
+
+/// Loop devices: they work through a thread that is frozen with everything
+/// else.
+const LOOP_MAJOR: u32 = 7;
+
+/// An active swap area that can take part of an image.
+pub(crate) struct Candidate {
+    pub(crate) area: SwapArea,
+    pub(crate) header: Header,
+    /// The last sector of the header, as it is without a mark.
+    pub(crate) original: Sector,
+}
+
+/// The path of an area, for messages.
+pub(crate) fn path(area: &SwapArea) -> &str {
+    core::str::from_utf8(area.name()).unwrap_or("?")
+}
+
+/// What a place asks for.
+enum Wanted<'a> {
+    All,
+    Device(DevT),
+    At(ResumeDevice),
+    File(&'a str),
+    Uuid([u8; 16]),
+}
+
+fn wanted(place: Place<'_>) -> Result<Wanted<'_>> {
+    let text = match place {
+        Place::Resume(at) => return Ok(Wanted::At(at)),
+        Place::Target(text) => text,
+    };
+    let target =
+        Target::parse(text).map_err(|e| engine::fail(EINVAL, format_args!("{}", e.sentence())))?;
+    Ok(match target {
+        Target::Auto => Wanted::All,
+        Target::Device(path) => {
+            let path = CString::try_from_fmt(format_args!("{path}"))?;
+            Wanted::Device(block::lookup(&path).map_err(|e| {
+                engine::fail(e, format_args!("there is no block device {text}"))
+            })?)
+        }
+        Target::Number {
+            major,
+            minor,
+            offset,
+        } => Wanted::At(ResumeDevice {
+            dev: DevT::new(major, minor).ok_or(EINVAL)?,
+            block: offset,
+        }),
+        Target::File(path) => Wanted::File(path),
+        Target::Uuid(uuid) => Wanted::Uuid(uuid),
+        Target::Nbd(_) => {
+            let why = format_args!("target {text} is not a swap area: choose writer netblock");
+            return Err(engine::fail(EINVAL, why));
+        }
+    })
+}
+
+fn is_at(area: &SwapArea, at: &ResumeDevice) -> bool {
+    area.dev() == at.dev && area.header_block() == at.block
+}
+
+impl Wanted<'_> {
+    /// Whether `area` is meant, as far as its header need not be read.
+    fn may_mean(&self, area: &SwapArea) -> bool {
+        match self {
+            Wanted::All | Wanted::Uuid(_) => true,
+            Wanted::Device(dev) => area.dev() == *dev && !area.is_file(),
+            Wanted::At(at) => is_at(area, at),
+            Wanted::File(path) => area.is_file() && area.name() == path.as_bytes(),
+        }
+    }
+
+    fn means(&self, header: &Header) -> bool {
+        match self {
+            Wanted::Uuid(uuid) => header.uuid == *uuid,
+            _ => true,
+        }
+    }
+}
+
+/// Returns the area as a candidate, or why it is none.
+fn examine(area: SwapArea) -> Result<Result<Candidate, &'static str>> {
+    if area.is_volatile() {
+        return Ok(Err("is lost when the machine goes down"));
+    }
+    if area.dev().major() == LOOP_MAJOR {
+        return Ok(Err("is on a loop device, which stands still while the image is written"));
+    }
+    let device = Arc::new(BlockDevice::of_swap(area.type_no)?, GFP_KERNEL)?;
+    if device.is_read_only() {
+        return Ok(Err("cannot be written"));
+    }
+    let (header, last) = match Header::open(device, area.header_block())? {
+        Ok(read) => read,
+        Err(refusal) => return Ok(Err(refusal.sentence())),
+    };
+    let original = match header.original(&last) {
+        Ok(original) => original,
+        Err(e) if e == EINVAL => return Ok(Err("carries the mark of something else")),
+        Err(e) => return Err(e),
+    };
+    Ok(Ok(Candidate {
+        area,
+        header,
+        original,
+    }))
+}
+
+fn active() -> Result<KVec<SwapArea>> {
+    let mut list = KVec::new();
+    let mut result = Ok(());
+    swap::areas(&mut |area| {
+        let copy = SwapArea::get(area.type_no);
+        // One that was given up in between is none.
+        if let (Ok(copy), Ok(())) = (copy, result) {
+            result = list.push(copy, GFP_KERNEL).map_err(Error::from);
+        }
+    });
+    result?;
+    Ok(list)
+}
+
+/// Chooses the areas that `place` means, the primary first, then by priority.
+/// May sleep.
+///
+/// # Errors
+///
+/// `EINVAL` for a place that is no swap area or an area that cannot take an
+/// image, `ENODEV` for one that is not active; the reason is recorded. I/O
+/// errors.
+pub(crate) fn choose(place: Place<'_>) -> Result<KVec<Candidate>> {
+    let wanted = wanted(place)?;
+    let mut chosen = KVec::new();
+    let mut refused: Option<(KVec<u8>, &'static str)> = None;
+    for area in active()? {
+        if !wanted.may_mean(&area) {
+            continue;
+        }
+        let mut name = KVec::new();
+        name.extend_from_slice(area.name(), GFP_KERNEL)?;
+        let candidate = examine(area).map_err(|e| {
+            let name = core::str::from_utf8(&name).unwrap_or("?");
+            engine::fail(e, format_args!("the header of swap area {name} could not be read"))
+        })?;
+        match candidate {
+            Ok(c) if wanted.means(&c.header) => chosen.push(c, GFP_KERNEL)?,
+            Ok(_) => {}
+            Err(why) => {
+                pr_debug!("{:?} {}\n", kernel::str::BStr::from_bytes(&name), why);
+                refused = Some((name, why));
+            }
+        }
+    }
+    if chosen.is_empty() {
+        return none(&wanted, refused);
+    }
+    chosen.sort_unstable_by_key(|c: &Candidate| (Reverse(c.area.priority()), c.area.type_no));
+    if let Some(at) = hibernate::resume_device() {
+        // The one that the next boot will look at first.
+        let found = chosen.iter().position(|c| is_at(&c.area, &at));
+        if let Some(before) = found.and_then(|i| chosen.get_mut(..=i)) {
+            before.rotate_right(1);
+        }
+    }
+    Ok(chosen)
+}
+
+fn none(wanted: &Wanted<'_>, refused: Option<(KVec<u8>, &'static str)>) -> Result<KVec<Candidate>> {
+    if let Some((name, why)) = refused {
+        let name = core::str::from_utf8(&name).unwrap_or("?");
+        let why = format_args!("no swap area can take an image: {name} {why}");
+        return Err(engine::fail(EINVAL, why));
+    }
+    if let Wanted::All = wanted {
+        return Ok(KVec::new());
+    }
+    let why = format_args!("the target is not an active swap area");
+    Err(engine::fail(ENODEV, why))
+}
+
+/// Says so when the next boot will look for the image somewhere else.
+pub(crate) fn warn_about_resume(chosen: &[Candidate]) {
+    let (Some(at), Some(primary)) = (hibernate::resume_device(), chosen.first()) else {
+        return;
+    };
+    if !is_at(&primary.area, &at) {
+        pr_warn!(
+            "resume= names {} (offset {}), where no image will be: it goes to {} (offset {})\n",
+            at.dev,
+            at.block,
+            Name::of(&primary.header.device),
+            primary.header.block
+        );
+    }
+}
+
+/// Number of the active area whose header is in block `block` of `dev`.
+pub(crate) fn type_at(at: &ResumeDevice) -> Option<u32> {
+    let mut found = None;
+    swap::areas(&mut |area| {
+        if is_at(area, at) {
+            found = Some(area.type_no);
+        }
+    });
+    found
+}
+
+/// Where the header of the area is that `place` means, active or not; `None`
+/// when that cannot be known. May sleep.
+///
+/// # Errors
+///
+/// `EINVAL` for a place that is no swap area, `ENOMEM`.
+pub(crate) fn locate(place: Place<'_>) -> Result<Option<ResumeDevice>> {
+    let text = match place {
+        Place::Resume(at) => return Ok(Some(at)),
+        Place::Target(text) => text,
+    };
+    match Target::parse(text).map_err(|_| EINVAL)? {
+        Target::Auto if hibernate::resume_device().is_some() => {
+            return Ok(hibernate::resume_device());
+        }
+        Target::Device(path) => {
+            let path = CString::try_from_fmt(format_args!("{path}"))?;
+            let dev = block::lookup(&path).ok();
+            return Ok(dev.map(|dev| ResumeDevice { dev, block: 0 }));
+        }
+        Target::Number {
+            major,
+            minor,
+            offset: block,
+        } => {
+            let dev = DevT::new(major, minor).ok_or(EINVAL)?;
+            return Ok(Some(ResumeDevice { dev, block }));
+        }
+        Target::Nbd(_) => return Ok(None),
+        Target::Auto | Target::File(_) | Target::Uuid(_) => {}
+    }
+    // Only while the area is active is it known where its header is.
+    let wanted = wanted(place)?;
+    let mut first = None;
+    for area in active()? {
+        if !wanted.may_mean(&area) {
+            continue;
+        }
+        if let Ok(Ok(c)) = examine(area) {
+            let priority = c.area.priority();
+            if wanted.means(&c.header) && first.as_ref().map_or(true, |(p, _)| *p < priority) {
+                let at = ResumeDevice {
+                    dev: c.area.dev(),
+                    block: c.area.header_block(),
+                };
+                first = Some((priority, at));
+            }
+        }
+    }
+    Ok(first.map(|(_, at)| at))
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Keeps images in the free space of swap areas: partitions and files, one or
+//! several together.
+//!
+//! Read in this order: [`areas`] chooses among the active areas, [`reserve`]
+//! takes their slots, [`space`] is what the engine then writes to, [`mark`] and
+//! [`sector`] are what is seen of it in the swap headers, and [`open`] finds it
+//! again.
+
+#![forbid(unsafe_code)]
+
+mod areas;
+mod mark;
+mod open;
+mod plan;
+mod reserve;
+mod sector;
+mod space;
+
+// The pure files name these as they do on the host.
+use dormouse::{blockmap, image};
+
+use dormouse::registry::{self, Registration};
+use dormouse::storage::{Place, Room, Space, Storage};
+use kernel::c_str;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+module! {
+    type: Module,
+    name: "dormouse_swap",
+    author: "The Dormouse developers",
+    description: "Swap space as storage of Dormouse",
+    license: "GPL",
+    alias: ["dormouse-writer-swap"],
+}
+
+struct Module {
+    _registration: Registration,
+}
+
+impl kernel::Module for Module {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        Ok(Module {
+            _registration: registry::register_storage(Arc::new(Swap, GFP_KERNEL)?, module)?,
+        })
+    }
+}
+
+struct Swap;
+
+impl Storage for Swap {
+    fn name(&self) -> &'static CStr {
+        c_str!("swap")
+    }
+
+    fn room(&self, place: Place<'_>) -> Result<Room> {
+        Ok(reserve::room(&areas::choose(place)?))
+    }
+
+    fn reserve(&self, place: Place<'_>, want: u64, at_least: u64) -> Result<Arc<dyn Space>> {
+        let chosen = areas::choose(place)?;
+        areas::warn_about_resume(&chosen);
+        Ok(Arc::new(reserve::reserve(&chosen, want, at_least)?, GFP_KERNEL)?)
+    }
+
+    fn open(&self, place: Place<'_>) -> Result<Arc<dyn Space>> {
+        Ok(Arc::new(open::open(place)?, GFP_KERNEL)?)
+    }
+}
