@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Makes sure that cargo is there, and a linker for it: the rest is installed by
-# `cargo xtask` itself, which has to be compiled first.
+# Makes sure that cargo is there, and what it needs to link and to download.
+# The rest is installed by `cargo xtask`, which has to be compiled first.
 
 set -u
 
@@ -9,6 +9,7 @@ missing=
 command -v cargo > /dev/null || missing="cargo"
 command -v cc > /dev/null || missing="$missing gcc"
 [ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
+[ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get > /dev/null; then

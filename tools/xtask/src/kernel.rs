@@ -67,7 +67,7 @@ impl Built {
 /// Missing packages, room or memory; a patch, a configuration or a source that
 /// does not fit.
 pub fn build(paths: &Paths, config: Config) -> Result<Built> {
-    packages::ensure(&[packages::KERNEL])?;
+    packages::ensure_kernel()?;
     let _lock = lock(paths)?;
     let tools = host::Toolchain::find(paths)?;
     let folder = result(paths, &tools, config, &paths.root)?;
@@ -86,7 +86,7 @@ pub fn build(paths: &Paths, config: Config) -> Result<Built> {
 ///
 /// As [`build`].
 pub fn build_folder(paths: &Paths, config: Config) -> Result<PathBuf> {
-    packages::ensure(&[packages::KERNEL])?;
+    packages::ensure_kernel()?;
     let _lock = lock(paths)?;
     let tools = host::Toolchain::find(paths)?;
     Ok(make(paths, &tools, config)?.0)
@@ -108,6 +108,8 @@ fn make(paths: &Paths, tools: &host::Toolchain, config: Config) -> Result<(PathB
         .to_string_lossy();
     let current = fs::read_to_string(&state).is_ok_and(|text| text == name);
     if !current || !folder.join(DONE).exists() {
+        // Says nothing while kbuild works: it may be interrupted.
+        let _ = fs::remove_file(&state);
         config::configure(paths, tools, &tree, config)?;
         let log = paths
             .cached("logs")?
@@ -118,7 +120,9 @@ fn make(paths: &Paths, tools: &host::Toolchain, config: Config) -> Result<(PathB
             .args(config.targets());
         let label = format!("building the {} kernel", config.name());
         progress::run(&label, &mut make, &log, false)?;
-        collect(&output, &folder, config)?;
+        if !folder.join(DONE).exists() {
+            collect(&output, &folder, config)?;
+        }
         fs::write(&state, name.as_bytes())?;
         prune(paths)?;
     }
@@ -138,7 +142,7 @@ fn result(paths: &Paths, tools: &host::Toolchain, config: Config, ours: &Path) -
 ///
 /// As [`build`].
 pub fn source(paths: &Paths) -> Result<PathBuf> {
-    packages::ensure(&[packages::KERNEL])?;
+    packages::ensure_kernel()?;
     let _lock = lock(paths)?;
     tree::prepare(paths)
 }

@@ -20,8 +20,8 @@ const fn need(packages: &'static [&'static str], why: &'static str) -> Need {
     Need { packages, why }
 }
 
-/// What building a kernel takes.
-pub const KERNEL: &[Need] = &[
+/// What building a kernel takes, besides Rust.
+const KERNEL: &[Need] = &[
     need(&["linux-source-6.12"], "the kernel's source"),
     need(&["gcc"], "C compiler"),
     need(
@@ -41,16 +41,6 @@ pub const KERNEL: &[Need] = &[
     need(&["python3"], "kbuild"),
     need(&["libelf-dev"], "objtool"),
     need(&["libssl-dev"], "kbuild"),
-    need(&["rustc-web", "rustc"], "Rust compiler for the kernel"),
-    need(
-        &["rust-web-src", "rust-src"],
-        "Rust's core library for the kernel",
-    ),
-    need(&["cargo-web", "cargo"], "builds bindgen and the tools"),
-    need(
-        &["rustfmt-web", "rustfmt"],
-        "kbuild formats generated bindings, and the format check",
-    ),
     need(&["libclang-19-dev", "libclang-16-dev"], "bindgen"),
 ];
 
@@ -64,8 +54,42 @@ pub const GUEST: &[Need] = &[
     ),
 ];
 
-/// What the checks of style take.
-pub const LINT: &[Need] = &[need(&["rust-web-clippy", "rust-clippy"], "lints")];
+/// Rust for the kernel, for bindgen and for the checks of style.
+const RUST: &[Need] = &[
+    need(&["rustc"], "Rust compiler for the kernel"),
+    need(&["rust-src"], "Rust's core library for the kernel"),
+    need(&["cargo"], "builds bindgen and the tools"),
+    need(&["rustfmt"], "format of bindings and of our sources"),
+    need(&["rust-clippy"], "lints"),
+];
+
+/// The same in Debian 12, where the plain names are packages too old for the kernel.
+const RUST_DEBIAN_12: &[Need] = &[
+    need(&["rustc-web"], RUST[0].why),
+    need(&["rust-web-src"], RUST[1].why),
+    need(&["cargo-web"], RUST[2].why),
+    need(&["rustfmt-web"], RUST[3].why),
+    need(&["rust-web-clippy"], RUST[4].why),
+];
+
+fn rust() -> &'static [Need] {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let is_12 = release.lines().any(|line| line == "VERSION_ID=\"12\"");
+    if is_12 {
+        RUST_DEBIAN_12
+    } else {
+        RUST
+    }
+}
+
+/// Installs what is missing to build kernels and to check sources.
+///
+/// # Errors
+///
+/// As [`ensure`].
+pub fn ensure_kernel() -> Result<()> {
+    ensure(&[KERNEL, rust()].concat())
+}
 
 /// Installs what is missing of `needs`.
 ///
@@ -73,14 +97,8 @@ pub const LINT: &[Need] = &[need(&["rust-web-clippy", "rust-clippy"], "lints")];
 ///
 /// When apt fails, or there are no means to become root; the message is what
 /// the user has to do.
-pub fn ensure(needs: &[&[Need]]) -> Result<()> {
-    let missing: Vec<Need> = needs
-        .iter()
-        .copied()
-        .flatten()
-        .copied()
-        .filter(is_missing)
-        .collect();
+pub fn ensure(needs: &[Need]) -> Result<()> {
+    let missing: Vec<Need> = needs.iter().copied().filter(is_missing).collect();
     if missing.is_empty() {
         return Ok(());
     }

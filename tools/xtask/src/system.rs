@@ -28,7 +28,7 @@ pub fn built(paths: &Paths, config: Config) -> Result<System> {
 ///
 /// When the user space for it cannot be built or installed.
 pub fn of(paths: &Paths, kernel: &Path, modules: &[PathBuf]) -> Result<System> {
-    packages::ensure(&[packages::GUEST])?;
+    packages::ensure(packages::GUEST)?;
     let mut system = System {
         kernel: kernel.to_path_buf(),
         modules: modules.to_vec(),

@@ -36,7 +36,7 @@ fn sources(paths: &Paths, endings: &[&str]) -> Result<Vec<PathBuf>> {
 
 /// rustfmt over every Rust file.
 pub fn format(paths: &Paths) -> Result<Tally> {
-    packages::ensure(&[packages::KERNEL])?;
+    packages::ensure_kernel()?;
     let files = sources(paths, &["rs"])?;
     if files.is_empty() {
         bail!("there are no Rust files");
@@ -52,7 +52,7 @@ pub fn format(paths: &Paths) -> Result<Tally> {
 
 /// clippy over this workspace.
 pub fn clippy(paths: &Paths) -> Result<Tally> {
-    packages::ensure(&[packages::LINT])?;
+    packages::ensure_kernel()?;
     let output = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
         .args([
             "clippy",
