@@ -10,7 +10,6 @@ use super::table::Table;
 use core::mem;
 use core::slice;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use kernel::alloc::KVVec;
 use kernel::error::to_result;
 use kernel::ffi::c_void;
 use kernel::prelude::*;
@@ -46,21 +45,16 @@ pub fn shrink(pages: usize) -> usize {
 ///
 /// # Invariants
 ///
-/// - `pages` are addresses of pages of `dormouse_copy_alloc()`, each of them there once.
+/// - The first `len` of `pages` are addresses of pages of `dormouse_copy_alloc()`, each of them there
+///   once.
 /// - The first `filled` of them are initialised and nobody writes to them, unless `busy`.
 pub struct CopyPages {
-    pages: KVVec<*mut c_void>,
+    pages: Table<usize>,
+    len: usize,
     filled: AtomicUsize,
     busy: AtomicBool,
     gone: AtomicBool,
 }
-
-// SAFETY: The pages belong to this; only `SnapshotTable::take` writes to them, and lets nobody read
-// until it is done.
-unsafe impl Send for CopyPages {}
-
-// SAFETY: As above.
-unsafe impl Sync for CopyPages {}
 
 impl CopyPages {
     /// Largest blocks that are asked for: 128 KiB.
@@ -75,48 +69,44 @@ impl CopyPages {
     pub fn reserve(n: usize) -> Result<Self> {
         // INVARIANT: No pages.
         let mut copies = CopyPages {
-            pages: KVVec::with_capacity(n, GFP_KERNEL | __GFP_NOWARN)?,
+            pages: Table::new(n)?,
+            len: 0,
             filled: AtomicUsize::new(0),
             busy: AtomicBool::new(false),
             gone: AtomicBool::new(false),
         };
         let mut order = Self::MOST_ORDER;
-        loop {
-            let left = n.saturating_sub(copies.pages.len());
-            let Some(most) = left.checked_ilog2() else {
-                return Ok(copies);
-            };
+        while let Some(most) = n.saturating_sub(copies.len).checked_ilog2() {
             order = order.min(most);
-            if !copies.reserve_block(order)? {
+            if !copies.reserve_block(order) {
                 order = order.checked_sub(1).ok_or(ENOMEM)?;
             }
         }
+        Ok(copies)
     }
 
-    fn reserve_block(&mut self, order: u32) -> Result<bool> {
+    fn reserve_block(&mut self, order: u32) -> bool {
+        let end = self.len.saturating_add(1 << order);
+        let Some(room) = self.pages.get_mut(self.len..end) else {
+            return false;
+        };
         // SAFETY: Process context is all that is required.
-        let block = unsafe { ffi::dormouse_copy_alloc(order) };
-        if block.is_null() {
-            return Ok(false);
+        let block = unsafe { ffi::dormouse_copy_alloc(order) } as usize;
+        if block == 0 {
+            return false;
         }
-        for i in 0..1usize << order {
-            let page = block.wrapping_byte_add(i.wrapping_mul(PAGE_BYTES));
-            // INVARIANT: A page of the block. There is room for all of them, as `reserve` made that.
-            if let Err(e) = self.pages.push(page, GFP_KERNEL) {
-                // SAFETY: This page and those behind it are not in the list.
-                (i..1usize << order).for_each(|i| unsafe {
-                    ffi::dormouse_copy_free(block.wrapping_byte_add(i.wrapping_mul(PAGE_BYTES)));
-                });
-                return Err(e.into());
-            }
+        for (i, page) in room.iter_mut().enumerate() {
+            *page = block.wrapping_add(i.wrapping_mul(PAGE_BYTES));
         }
-        Ok(true)
+        // INVARIANT: These are the pages of the block.
+        self.len = end;
+        true
     }
 
     /// Number of page frames. Any context.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
-        self.pages.len()
+        self.len
     }
 
     /// The copy number `i` of the snapshot. Any context.
@@ -134,13 +124,13 @@ impl CopyPages {
         let run = self.pages.get(first..end)?;
         let start = *run.first()?;
         for (i, &page) in run.iter().enumerate() {
-            if page != start.wrapping_byte_add(i.wrapping_mul(PAGE_BYTES)) {
+            if page != start.wrapping_add(i.wrapping_mul(PAGE_BYTES)) {
                 return None;
             }
         }
         // SAFETY: The pages follow each other, and by the type invariants they are initialised, and
         // nobody writes to them.
-        Some(unsafe { slice::from_raw_parts(start.cast(), n.checked_mul(PAGE_BYTES)?) })
+        Some(unsafe { slice::from_raw_parts(start as *const u8, n.checked_mul(PAGE_BYTES)?) })
     }
 
     /// Takes note that the kernel has freed the page frames, as it does before it calls `discard`.
@@ -156,10 +146,10 @@ impl Drop for CopyPages {
         if self.gone.load(Ordering::Acquire) {
             return;
         }
-        for &page in self.pages.iter() {
+        for &page in self.pages.iter().take(self.len) {
             // SAFETY: By the type invariants this frees each page once. (Unless the kernel has done
             // that, in which case the call does nothing.)
-            unsafe { ffi::dormouse_copy_free(page) };
+            unsafe { ffi::dormouse_copy_free(page as *mut c_void) };
         }
     }
 }
@@ -257,8 +247,8 @@ impl SnapshotTable {
             ffi::dormouse_snapshot(
                 self.entries.as_raw(),
                 self.entries.len() as u64,
-                copies.pages.as_ptr(),
-                copies.pages.len() as u64,
+                copies.pages.as_ptr().cast(),
+                copies.len as u64,
                 &mut counts,
             )
         })?;

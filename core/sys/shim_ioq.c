@@ -7,7 +7,6 @@
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/printk.h>
-#include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 
@@ -38,8 +37,8 @@ static void free_memory(struct dormouse_ioq *queue)
 	size_t i;
 
 	for (i = 0; i < queue->count; i++)
-		kvfree(queue->bufs[i].data);
-	kvfree(queue);
+		dormouse_zfree(queue->bufs[i].data, 0, false);
+	dormouse_zfree(queue, 0, false);
 }
 
 /**
@@ -59,7 +58,7 @@ struct dormouse_ioq *dormouse_ioq_new(size_t buffers, size_t bytes)
 	if (!buffers || !bytes || bytes > SZ_1G || !PAGE_ALIGNED(bytes))
 		return ERR_PTR(-EINVAL);
 
-	queue = kvzalloc(struct_size(queue, bufs, buffers), GFP_KERNEL | __GFP_NOWARN);
+	queue = dormouse_zalloc(struct_size(queue, bufs, buffers));
 	if (!queue)
 		return ERR_PTR(-ENOMEM);
 
@@ -72,7 +71,7 @@ struct dormouse_ioq *dormouse_ioq_new(size_t buffers, size_t bytes)
 	for (i = 0; i < buffers; i++) {
 		struct dormouse_iobuf *buf = &queue->bufs[i];
 
-		buf->data = kvzalloc(bytes, GFP_KERNEL | __GFP_NOWARN);
+		buf->data = dormouse_zalloc(bytes);
 		if (!buf->data) {
 			free_memory(queue);
 			return ERR_PTR(-ENOMEM);

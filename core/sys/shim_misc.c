@@ -23,6 +23,9 @@
 
 #include "shim.h"
 
+/* What is wanted is as large as memory: it is to fail rather than kill. */
+#define ZALLOC_GFP	(GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+
 /**
  * dormouse_zalloc - Allocate zeroed memory of any size.
  * @bytes: Size; more than there is only makes it fail.
@@ -34,8 +37,8 @@ void *dormouse_zalloc(size_t bytes)
 {
 	/* kvmalloc() takes a size above INT_MAX for a mistake. */
 	if (bytes > INT_MAX)
-		return __vmalloc(bytes, GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN);
-	return kvzalloc(bytes, GFP_KERNEL | __GFP_NOWARN);
+		return __vmalloc(bytes, ZALLOC_GFP | __GFP_ZERO);
+	return kvzalloc(bytes, ZALLOC_GFP);
 }
 
 /**
