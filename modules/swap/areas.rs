@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::mark::{Header, Name};
-use crate::sector::Sector;
+use crate::sector::{self, Found, Sector};
 use core::cmp::Reverse;
 use dormouse::engine;
 use dormouse::storage::Place;
@@ -27,6 +27,9 @@ pub(crate) struct Candidate {
     pub(crate) header: Header,
     /// The last sector of the header, as it is without a mark.
     pub(crate) original: Sector,
+    /// The area carries the mark of an image, though it is in use: it could
+    /// not be taken off when that image was given up.
+    pub(crate) marked: bool,
 }
 
 /// The path of an area, for messages.
@@ -54,9 +57,11 @@ fn wanted(place: Place<'_>) -> Result<Wanted<'_>> {
         Target::Auto => Wanted::All,
         Target::Device(path) => {
             let path = CString::try_from_fmt(format_args!("{path}"))?;
-            Wanted::Device(block::lookup(&path).map_err(|e| {
-                engine::fail(e, format_args!("there is no block device {text}"))
-            })?)
+            Wanted::Device(
+                block::lookup(&path).map_err(|e| {
+                    engine::fail(e, format_args!("there is no block device {text}"))
+                })?,
+            )
         }
         Target::Number {
             major,
@@ -104,7 +109,9 @@ fn examine(area: SwapArea) -> Result<Result<Candidate, &'static str>> {
         return Ok(Err("is lost when the machine goes down"));
     }
     if area.dev().major() == LOOP_MAJOR {
-        return Ok(Err("is on a loop device, which stands still while the image is written"));
+        return Ok(Err(
+            "is on a loop device, which stands still while the image is written",
+        ));
     }
     let device = Arc::new(BlockDevice::of_swap(area.type_no)?, GFP_KERNEL)?;
     if device.is_read_only() {
@@ -123,6 +130,7 @@ fn examine(area: SwapArea) -> Result<Result<Candidate, &'static str>> {
         area,
         header,
         original,
+        marked: matches!(sector::decode(&last), Found::Ours { image: true, .. }),
     }))
 }
 
@@ -140,15 +148,15 @@ fn active() -> Result<KVec<SwapArea>> {
     Ok(list)
 }
 
-/// Chooses the areas that `place` means, the primary first, then by priority.
-/// May sleep.
+/// Chooses the areas that `place` means, the primary first, then by priority;
+/// logs why others are left out when `tell`. May sleep.
 ///
 /// # Errors
 ///
 /// `EINVAL` for a place that is no swap area or an area that cannot take an
 /// image, `ENODEV` for one that is not active; the reason is recorded. I/O
 /// errors.
-pub(crate) fn choose(place: Place<'_>) -> Result<KVec<Candidate>> {
+pub(crate) fn choose(place: Place<'_>, tell: bool) -> Result<KVec<Candidate>> {
     let wanted = wanted(place)?;
     let mut chosen = KVec::new();
     let mut refused: Option<(KVec<u8>, &'static str)> = None;
@@ -160,13 +168,19 @@ pub(crate) fn choose(place: Place<'_>) -> Result<KVec<Candidate>> {
         name.extend_from_slice(area.name(), GFP_KERNEL)?;
         let candidate = examine(area).map_err(|e| {
             let name = core::str::from_utf8(&name).unwrap_or("?");
-            engine::fail(e, format_args!("the header of swap area {name} could not be read"))
+            engine::fail(
+                e,
+                format_args!("the header of swap area {name} could not be read"),
+            )
         })?;
         match candidate {
             Ok(c) if wanted.means(&c.header) => chosen.push(c, GFP_KERNEL)?,
             Ok(_) => {}
             Err(why) => {
-                pr_debug!("{:?} {}\n", kernel::str::BStr::from_bytes(&name), why);
+                if tell {
+                    let name = core::str::from_utf8(&name).unwrap_or("?");
+                    pr_info!("swap area {} is left out: it {}\n", name, why);
+                }
                 refused = Some((name, why));
             }
         }

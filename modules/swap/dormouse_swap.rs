@@ -56,13 +56,16 @@ impl Storage for Swap {
     }
 
     fn room(&self, place: Place<'_>) -> Result<Room> {
-        Ok(reserve::room(&areas::choose(place)?))
+        Ok(reserve::room(&areas::choose(place, false)?))
     }
 
     fn reserve(&self, place: Place<'_>, want: u64, at_least: u64) -> Result<Arc<dyn Space>> {
-        let chosen = areas::choose(place)?;
+        let chosen = areas::choose(place, true)?;
         areas::warn_about_resume(&chosen);
-        Ok(Arc::new(reserve::reserve(&chosen, want, at_least)?, GFP_KERNEL)?)
+        Ok(Arc::new(
+            reserve::reserve(&chosen, want, at_least)?,
+            GFP_KERNEL,
+        )?)
     }
 
     fn open(&self, place: Place<'_>) -> Result<Arc<dyn Space>> {

@@ -142,46 +142,57 @@ fn load_map(primary: &Primary) -> Result<(Map, KVec<Recorded>)> {
     }
     let header = &primary.header;
     let mut list = KVec::new();
-    let map = blockspace::load(&header.device, primary.first_map_block(), &primary.record.map, |i, d| {
-        if i == 0 && (d.uuid != header.uuid || d.signature_block != header.block) {
-            return Err(bad);
-        }
-        let recorded = Recorded {
-            uuid: d.uuid,
-            dev: DevT::new(d.major, d.minor),
-            block: d.signature_block,
-            label: Text::format(format_args!("{}", d.label)),
-        };
-        list.push(recorded, GFP_KERNEL)?;
-        Ok(())
-    })?;
+    let map = blockspace::load(
+        &header.device,
+        primary.first_map_block(),
+        &primary.record.map,
+        |i, d| {
+            if i == 0 && (d.uuid != header.uuid || d.signature_block != header.block) {
+                return Err(bad);
+            }
+            let recorded = Recorded {
+                uuid: d.uuid,
+                dev: DevT::new(d.major, d.minor),
+                block: d.signature_block,
+                label: Text::format(format_args!("{}", d.label)),
+            };
+            list.push(recorded, GFP_KERNEL)?;
+            Ok(())
+        },
+    )?;
     Ok((map, list))
 }
 
 /// Finds the area that `wanted` describes: where it was, or, because devices
-/// can change their numbers from boot to boot, where another one was.
+/// can change their numbers from boot to boot, where another one was. Says
+/// whether it carries the mark of the image, too.
 fn find_member(
     wanted: &Recorded,
     list: &[Recorded],
     known: &[Part],
     record: Record,
-) -> Result<Part> {
-    let mut error = ENXIO;
-    let found = |header| Part { header, record };
-    match wanted.dev.map(|dev| try_member(dev, wanted, known)) {
-        Some(Ok(Some(header))) => return Ok(found(header)),
-        Some(Err(e)) => error = e,
-        _ => {}
+) -> Result<(Part, bool)> {
+    let there = match wanted.dev {
+        Some(dev) => try_member(dev, wanted, known, record),
+        None => Ok(None),
+    };
+    if let Ok(Some((part, true))) = there {
+        return Ok((part, true));
     }
     for dev in list.iter().filter_map(|other| other.dev) {
-        if let Ok(Some(header)) = try_member(dev, wanted, known) {
-            return Ok(found(header));
+        if let Ok(Some((part, true))) = try_member(dev, wanted, known, record) {
+            return Ok((part, true));
         }
     }
-    Err(error)
+    there?.ok_or(ENXIO)
 }
 
-fn try_member(dev: DevT, wanted: &Recorded, known: &[Part]) -> Result<Option<Header>> {
+fn try_member(
+    dev: DevT,
+    wanted: &Recorded,
+    known: &[Part],
+    record: Record,
+) -> Result<Option<(Part, bool)>> {
     let at = ResumeDevice {
         dev,
         block: wanted.block,
@@ -197,7 +208,11 @@ fn try_member(dev: DevT, wanted: &Recorded, known: &[Part]) -> Result<Option<Hea
         },
     };
     match Header::open(device, wanted.block) {
-        Ok(Ok((header, _))) if header.uuid == wanted.uuid => Ok(Some(header)),
+        Ok(Ok((header, last))) if header.uuid == wanted.uuid => {
+            let part = Part { header, record };
+            let marked = part.is_marked(&last);
+            Ok(Some((part, marked)))
+        }
         Ok(_) => Ok(None),
         Err(e) if is_nothing(e) => Ok(None),
         Err(e) => Err(e),
@@ -220,7 +235,10 @@ fn member_record(map: ImageId, primary: &Header) -> Record {
 fn open_complete(primary: Primary) -> Result<SwapSpace> {
     let (map, list) = load_map(&primary).map_err(|e| {
         let name = primary.header.name();
-        engine::fail(e, format_args!("the block map of the image on {name} is damaged or cannot be read"))
+        engine::fail(
+            e,
+            format_args!("the block map of the image on {name} is damaged or cannot be read"),
+        )
     })?;
     let chain = primary.first_map_block();
     let id = primary.record.map;
@@ -234,10 +252,10 @@ fn open_complete(primary: Primary) -> Result<SwapSpace> {
     let mut dead = false;
     for wanted in list.iter().skip(1) {
         let label = &wanted.label;
-        let member = find_member(wanted, &list, &parts, record).map_err(|e| {
+        let (member, marked) = find_member(wanted, &list, &parts, record).map_err(|e| {
             engine::fail(e, format_args!("swap area {label}, which holds a part of the image, is not there; the image is kept"))
         })?;
-        if !member.is_marked(&member.header.look()?) {
+        if !marked {
             dead = true;
             let why = format_args!("swap area {label}, which holds a part of the image, was put to use after it was saved");
             engine::fail(errno::error(errno::ESTALE), why);
@@ -272,8 +290,12 @@ fn open_rest(primary: Primary) -> Result<SwapSpace> {
     let mut space = primary.alone()?;
     for wanted in list.iter().skip(1) {
         match find_member(wanted, &list, &space.parts, record) {
-            Ok(member) => space.parts.push(member, GFP_KERNEL)?,
-            Err(e) => pr_notice!("swap area {} is not there ({})\n", wanted.label, e.to_errno()),
+            Ok((member, _)) => space.parts.push(member, GFP_KERNEL)?,
+            Err(e) => pr_notice!(
+                "swap area {} is not there ({})\n",
+                wanted.label,
+                e.to_errno()
+            ),
         }
     }
     if Reserved::any() {
@@ -282,7 +304,10 @@ fn open_rest(primary: Primary) -> Result<SwapSpace> {
     }
     if let Some(sb) = superblock {
         if let Err(e) = space.heal(&sb, image) {
-            pr_err!("the mark of an image that does not exist could not be taken off ({})\n", e.to_errno());
+            pr_err!(
+                "the mark of an image that does not exist could not be taken off ({})\n",
+                e.to_errno()
+            );
         } else if sb.state == State::Empty {
             return Err(ENODEV);
         }

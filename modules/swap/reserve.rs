@@ -140,7 +140,10 @@ fn set_map_aside(taken: &mut [Taken<'_>], want: u64) -> Result<(KVVec<u64>, u64)
         while chain.len() < needed {
             let block = carve(&mut primary.runs).ok_or_else(|| {
                 let name = path(&primary.candidate.area);
-                engine::fail(ENOSPC, format_args!("swap area {name} has no room for the block map"))
+                engine::fail(
+                    ENOSPC,
+                    format_args!("swap area {name} has no room for the block map"),
+                )
             })?;
             chain.push(block, GFP_KERNEL)?;
         }
@@ -160,10 +163,7 @@ fn set_keeps_aside(taken: &mut [Taken<'_>]) -> Result {
 
 /// Makes the map of `data` blocks, and returns it with the areas that it uses,
 /// in the order of its device numbers. The primary is always the first.
-fn make_map<'a, 'b>(
-    taken: &'a [Taken<'b>],
-    data: u64,
-) -> Result<(Map, KVec<&'a Taken<'b>>)> {
+fn make_map<'a, 'b>(taken: &'a [Taken<'b>], data: u64) -> Result<(Map, KVec<&'a Taken<'b>>)> {
     let areas = areas_of(taken)?;
     let mut map = BlockMap::new(Table::new(plan::entries(&areas, data)?)?);
     let mut numbers: [Option<u32>; DEVICES_MAX] = [None; DEVICES_MAX];
@@ -178,8 +178,7 @@ fn make_map<'a, 'b>(
         if number.is_none() {
             *number = Some(used.len() as u32);
             let t = taken.get(i).ok_or(image::Error::BadDevice)?;
-            used.push(t, GFP_KERNEL)
-                .map_err(|_| image::Error::NoRoom)?;
+            used.push(t, GFP_KERNEL).map_err(|_| image::Error::NoRoom)?;
         }
         map.append(number.unwrap_or(0), block, count)
     })?;
@@ -187,6 +186,19 @@ fn make_map<'a, 'b>(
         return Err(ENOSPC);
     }
     Ok((map, used))
+}
+
+/// Takes off marks of images that were given up but not erased; an area that
+/// is in use cannot have a living one.
+fn take_old_marks_off(chosen: &[Candidate]) -> Result {
+    for c in chosen.iter().filter(|c| c.marked) {
+        pr_notice!(
+            "swap area {}: the mark of a dead image is taken off\n",
+            path(&c.area)
+        );
+        c.header.put(&c.original)?;
+    }
+    Ok(())
 }
 
 /// Takes `want` blocks of the chosen areas, or as many as there are but no
@@ -210,6 +222,7 @@ pub(crate) fn reserve(chosen: &[Candidate], want: u64, at_least: u64) -> Result<
         };
         taken.push(t, GFP_KERNEL)?;
     }
+    take_old_marks_off(most)?;
     let mut slots = KVec::new();
     let map_blocks = plan::map_blocks_most(want).saturating_add(1);
     let keeps = most.len() as u64;
@@ -263,7 +276,11 @@ fn finish(
     store_map(used, &devices, chain, &id, &map)?;
     for t in used {
         let kb = blocks(&t.runs).saturating_mul(4);
-        pr_info!("swap area {}: {} kB reserved\n", path(&t.candidate.area), kb);
+        pr_info!(
+            "swap area {}: {} kB reserved\n",
+            path(&t.candidate.area),
+            kb
+        );
     }
     Ok(SwapSpace {
         space: BlockSpace::new(devices, map),

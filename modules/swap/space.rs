@@ -83,7 +83,11 @@ impl SwapSpace {
             let unmarked = member.unmark_member();
             if let Err(e) = unmarked {
                 let name = member.header.name();
-                pr_err!("{}: the mark of an image could not be taken off ({})\n", name, e.to_errno());
+                pr_err!(
+                    "{}: the mark of an image could not be taken off ({})\n",
+                    name,
+                    e.to_errno()
+                );
             }
             result = result.and(unmarked);
         }
