@@ -89,11 +89,18 @@ fn refusals() {
     assert_eq!(data(|b| b[70] = 0xff), Some(Error::PageRange));
     assert_eq!(data(|b| b[72] = 0), Some(Error::PageRange));
     assert_eq!(data(|b| b[76] = 1), Some(Error::NotZero));
-    // The second extent begins within the first.
-    assert_eq!(
-        data(|b| b[80..84].copy_from_slice(&[2, 0x10, 0, 0])),
-        Some(Error::Overlap)
-    );
+    // The second extent begins within the first, with it, and before it.
+    let second = |pfn: [u8; 2], count: u8| {
+        sealed(data_frame_bytes(), size(2, 0) + 27, |b| {
+            b[80..82].copy_from_slice(&pfn);
+            b[88] = count;
+        })
+    };
+    assert_eq!(second([2, 0x10], 1), Some(Error::Overlap));
+    assert_eq!(second([0, 0x10], 1), Some(Error::Overlap));
+    assert_eq!(second([0xff, 0x0f], 2), Some(Error::Overlap));
+    assert_eq!(second([0xff, 0x0f], 1), None);
+    assert_eq!(second([3, 0x10], 1), None);
     assert_eq!(data(|b| b[88] = 2), Some(Error::BadLength));
     assert_eq!(data(|b| b[88] = 30), Some(Error::BadCount));
     // Padding is not sealed, but must be zero.

@@ -31,6 +31,7 @@ proptest! {
         let mut linear = from;
         for piece in map.lookup(from, len).unwrap() {
             prop_assert_eq!(piece.linear, linear);
+            prop_assert!(piece.count != 0);
             for offset in 0..piece.count {
                 let place = (piece.device, piece.block + offset);
                 prop_assert_eq!(model[&(linear + offset)], place);
