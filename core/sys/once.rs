@@ -18,6 +18,12 @@ use kernel::types::ForeignOwnable;
 /// never freed.
 pub struct Once<T: Send + Sync + 'static>(AtomicPtr<T>);
 
+impl<T: Send + Sync + 'static> Default for Once<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T: Send + Sync + 'static> Once<T> {
     /// An empty cell.
     pub const fn new() -> Self {

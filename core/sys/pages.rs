@@ -183,12 +183,6 @@ pub struct Counts {
     pub fill_pages: usize,
 }
 
-impl Default for ffi::dormouse_entry {
-    fn default() -> Self {
-        ffi::dormouse_entry { pfn: 0, word: 0 }
-    }
-}
-
 const EMPTY: u8 = 0;
 const TAKING: u8 = 1;
 const TAKEN: u8 = 2;
@@ -237,10 +231,7 @@ impl SnapshotTable {
         if copies.busy.swap(true, Ordering::Acquire) || copies.gone.load(Ordering::Acquire) {
             return Err(EBUSY);
         }
-        let mut counts = ffi::dormouse_counts {
-            image_pages: 0,
-            data_pages: 0,
-        };
+        let mut counts = ffi::dormouse_counts::default();
         // SAFETY: `TAKING` and `busy` were both set by this call only and are never unset, so nobody
         // else uses the entries or the copies; the entries are never borrowed while that is so.
         to_result(unsafe {

@@ -8,7 +8,9 @@
 //! [`Hooks`](super::hibernate::Hooks).
 
 use super::ffi;
+use super::pages::PAGE_BYTES;
 use core::marker::PhantomData;
+use core::mem;
 use core::ptr::NonNull;
 use core::slice;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,8 +18,6 @@ use kernel::alloc::KVVec;
 use kernel::error::{from_err_ptr, to_result};
 use kernel::ffi::c_void;
 use kernel::prelude::*;
-
-use super::pages::PAGE_BYTES;
 
 /// Where the pages of an image are loaded to.
 ///
@@ -88,7 +88,7 @@ impl Destinations {
         // SAFETY: It is valid.
         let slots = unsafe { ffi::dormouse_restore_slots(restore.0.as_ptr()) };
         let raw = restore.0;
-        core::mem::forget(restore);
+        mem::forget(restore);
         // INVARIANT: All slots are given, and none is claimed. The addresses differ, as each is a
         // page frame that was allocated for one slot.
         Ok(Destinations {
@@ -230,7 +230,7 @@ impl Claim<'_> {
         for &page in self.slots {
             // SAFETY: As in `page`; a page is aligned for words.
             let words = unsafe {
-                slice::from_raw_parts_mut(page.cast::<u64>(), PAGE_BYTES / size_of::<u64>())
+                slice::from_raw_parts_mut(page.cast::<u64>(), PAGE_BYTES / mem::size_of::<u64>())
             };
             words.fill(word);
         }

@@ -25,16 +25,7 @@ impl SwapArea {
     ///
     /// `ENOENT` when there is none that can hold an image: one on a network filesystem cannot.
     pub fn get(type_no: u32) -> Result<Self> {
-        let mut raw = ffi::dormouse_swap_area {
-            priority: 0,
-            dev: 0,
-            pages: 0,
-            free_pages: 0,
-            header_block: 0,
-            is_file: false,
-            is_volatile: false,
-            name: [0; 256],
-        };
+        let mut raw = ffi::dormouse_swap_area::default();
         // SAFETY: The description is ours to write.
         to_result(unsafe { ffi::dormouse_swap_area(type_no, &mut raw) })?;
         Ok(SwapArea { type_no, raw })
@@ -107,16 +98,6 @@ impl BlockDevice {
 }
 
 type Extent = ffi::dormouse_swap_extent;
-
-impl Default for Extent {
-    fn default() -> Self {
-        Extent {
-            slot: 0,
-            block: 0,
-            count: 0,
-        }
-    }
-}
 
 /// Slots of a swap area that are reserved; dropping it gives them back. The area cannot be given up
 /// (`swapoff`) until then.

@@ -36,7 +36,7 @@ impl<T: Copy + Default> Table<T> {
         let size = len.checked_mul(mem::size_of::<T>()).ok_or(ENOMEM)?;
         let bytes = Buf::new(size)?;
         let values = bytes.as_raw().cast::<T>();
-        if !values.is_aligned() {
+        if values as usize % mem::align_of::<T>() != 0 {
             return Err(EINVAL);
         }
         for i in 0..len {
