@@ -204,8 +204,7 @@ const char *dormouse_uts_machine(void)
 	return init_uts_ns.name.machine;
 }
 
-extern const void __start_notes __weak;
-extern const void __stop_notes __weak;
+extern const char __start_notes[] __weak, __stop_notes[] __weak;
 
 /**
  * dormouse_build_id - Get the build ID of the running kernel.
@@ -216,10 +215,10 @@ extern const void __stop_notes __weak;
  */
 int dormouse_build_id(u8 id[20])
 {
-	size_t size = (size_t)(&__stop_notes - &__start_notes);
+	size_t size = __stop_notes - __start_notes;
 
 	BUILD_BUG_ON(BUILD_ID_SIZE_MAX != 20);
-	if (!size || build_id_parse_buf(&__start_notes, id, size))
+	if (!size || build_id_parse_buf(__start_notes, id, size))
 		return -ENOENT;
 	return 0;
 }
