@@ -61,8 +61,10 @@ pub fn files_below(path: &Path) -> Result<Vec<PathBuf>> {
     let mut entries = std::fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?;
     entries.sort_by_key(|entry| entry.file_name());
     for entry in entries {
-        if !matches!(entry.file_name().to_str(), Some("target" | ".git" | "out")) {
-            found.extend(files_below(&entry.path())?);
+        let below = entry.path();
+        // cargo marks its folders of results so.
+        if entry.file_name() != ".git" && !below.join("CACHEDIR.TAG").exists() {
+            found.extend(files_below(&below)?);
         }
     }
     Ok(found)
