@@ -173,7 +173,7 @@ impl<S: Deref<Target = [MapEntry]>> BlockMap<S> {
         let entries = self.entries();
         let sorted = scratch.get_mut(..entries.len()).ok_or(Error::NoRoom)?;
         sorted.copy_from_slice(entries);
-        sorted.sort_unstable_by_key(|entry| (entry.device, entry.block));
+        crate::sort::by_key(sorted, |entry| (entry.device, entry.block));
         let mut last: Option<MapEntry> = None;
         for &entry in sorted.iter() {
             if let Some(last) = last {

@@ -42,6 +42,7 @@ pub mod registry;
 pub mod report;
 pub mod selftest;
 pub mod snapshot;
+pub mod sort;
 pub mod stats;
 pub mod storage;
 pub mod sys;

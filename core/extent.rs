@@ -96,7 +96,7 @@ impl<S: DerefMut<Target = [Extent]>> ExtentList<S> {
     /// [`Error::Overlap`] when a page is in two runs and `overlaps` refuses that.
     pub fn seal(mut self, overlaps: Overlaps) -> Result<ExtentTable<S>> {
         let runs = self.store.get_mut(..self.len).ok_or(Error::NoRoom)?;
-        runs.sort_unstable_by_key(|run| run.pfn);
+        crate::sort::by_key(runs, |run| run.pfn);
 
         // `kept` runs are final; `current` is the one that may still grow.
         let mut kept = 0usize;

@@ -223,8 +223,10 @@ impl Resume {
     /// errors; the reason is recorded.
     pub(super) fn load(&mut self, engine: &Engine) -> Result<bool> {
         stopped(engine)?;
+        self.begin(engine)?;
         engine.progress.start(self.described.commit.image_pages);
-        if let Err(e) = self.load_pages() {
+        let loaded = self.load_pages().and_then(|()| stopped(engine));
+        if let Err(e) = loaded {
             return Err(self.failed(engine, e));
         }
         engine.progress.stop();
@@ -240,8 +242,45 @@ impl Resume {
             ms,
             kb.saturating_mul(1000).checked_div(ms).unwrap_or(kb)
         );
-        self.begin_restore(engine)?;
-        Ok(self.described.platform)
+        self.hand_over(ms)
+            .map_err(|e| self.failed(engine, e))
+            .map(|()| self.described.platform)
+    }
+
+    /// Records that a resume begins. From now on a machine that stops without
+    /// a word has tried this image, and will not try it again by itself.
+    fn begin(&mut self, engine: &Engine) -> Result {
+        let sb = &mut self.superblock;
+        sb.attempts = sb.attempts.saturating_add(1);
+        self.record(State::Resuming).map_err(|e| {
+            engine.fail(
+                e,
+                format_args!("the attempt could not be recorded; the image is kept"),
+            )
+        })?;
+        self.begun = true;
+        Ok(())
+    }
+
+    fn record(&mut self, state: State) -> Result {
+        self.superblock.advance(state)?;
+        put_superblock(
+            &*self.reader.source.space,
+            &mut self.superblock,
+            Signature::Image,
+        )
+    }
+
+    /// Leaves word for the restored kernel and gives the pages to the
+    /// architecture.
+    fn hand_over(&mut self, ms: u64) -> Result {
+        let story = Text::<160>::format(format_args!(
+            "{}, loaded in {ms} ms",
+            self.superblock.reason()
+        ));
+        self.superblock.set_reason(story.as_str());
+        self.record(State::Resuming)?;
+        self.destinations.as_ref().ok_or(EINVAL)?.arm()
     }
 
     fn load_pages(&mut self) -> Result {
@@ -258,12 +297,11 @@ impl Resume {
         Ok(())
     }
 
+    /// Says why the load failed, and records that it was no attempt, or that
+    /// the image is bad.
     fn failed(&mut self, engine: &Engine, error: Error) -> Error {
-        match error.to_errno().wrapping_neg() {
-            errno::ECANCELED => engine.fail(
-                error,
-                format_args!("loading was stopped on request; the image is kept"),
-            ),
+        self.begun = false;
+        let why = match error.to_errno().wrapping_neg() {
             errno::EBADMSG => {
                 engine.fail(
                     error,
@@ -272,38 +310,17 @@ impl Resume {
                     ),
                 );
                 condemn(engine, &*self.space(), &mut self.superblock);
-                error
+                return error;
             }
-            _ => engine.fail(
-                error,
-                format_args!("the image could not be loaded; it is kept"),
-            ),
+            errno::ECANCELED => "loading was stopped on request; the image is kept",
+            _ => "the image could not be loaded; it is kept",
+        };
+        engine.fail(error, format_args!("{why}"));
+        self.superblock.attempts = self.superblock.attempts.saturating_sub(1);
+        if self.record(State::Committed).is_err() {
+            pr_err!("the end of the attempt could not be recorded\n");
         }
-    }
-
-    /// The last step that can fail: from now on the image counts as tried.
-    fn begin_restore(&mut self, engine: &Engine) -> Result {
-        stopped(engine)?;
-        let sb = &mut self.superblock;
-        sb.attempts = sb.attempts.saturating_add(1);
-        let story = Text::<160>::format(format_args!(
-            "{}, loaded in {} ms",
-            sb.reason(),
-            engine.stats.load_ns.get() / 1_000_000
-        ));
-        sb.set_reason(story.as_str());
-        let result = sb
-            .advance(State::Resuming)
-            .map_err(Error::from)
-            .and_then(|()| put_superblock(&*self.reader.source.space, sb, Signature::Image));
-        result.map_err(|e| {
-            engine.fail(
-                e,
-                format_args!("the attempt could not be recorded; the image is kept"),
-            )
-        })?;
-        self.begun = true;
-        self.destinations.as_ref().ok_or(EINVAL)?.arm()
+        error
     }
 
     /// Called when the restore did not happen. Tasks may be frozen.
@@ -324,13 +341,7 @@ impl Resume {
             Step::Restore as u32,
             last.sentence.as_str(),
         );
-        let space = self.space();
-        let result = self
-            .superblock
-            .advance(State::Committed)
-            .map_err(Error::from)
-            .and_then(|()| put_superblock(&*space, &mut self.superblock, Signature::Image));
-        if result.is_err() {
+        if self.record(State::Committed).is_err() {
             pr_err!("the failed attempt could not be recorded\n");
         }
     }

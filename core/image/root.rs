@@ -239,7 +239,7 @@ pub fn check_disjoint(root: &[u8], space: &Space, scratch: &mut [Range]) -> Resu
     for (range, chunk) in ranges.iter_mut().zip(chunks(root, space)) {
         *range = chunk?.check()?;
     }
-    ranges.sort_unstable();
+    crate::sort::by_key(ranges, |range| *range);
     let mut last_end = 0;
     for range in ranges.iter() {
         if range.start < last_end {

@@ -180,7 +180,7 @@ impl SwapSlots {
 
     /// Puts the extents in the order of the device, for long requests.
     fn sort(&mut self) {
-        self.extents.sort_unstable_by_key(|e| e.block);
+        crate::sort::by_key(&mut self.extents, |e| e.block);
     }
 
     /// Number of the swap area. Any context.

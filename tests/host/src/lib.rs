@@ -15,6 +15,7 @@ mod pure {
     pub mod fill;
     pub mod image;
     pub mod plan;
+    pub mod sort;
     pub mod target;
 }
 
@@ -24,6 +25,7 @@ pub use pure::{
     fill,
     image,
     plan,
+    sort,
     target, //
 };
 
