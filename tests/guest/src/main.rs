@@ -4,14 +4,20 @@
 //!
 //! `guest agent TTY` runs commands for the host over a serial port.
 //! `guest work ...` keeps memory, files and a counter that can be verified.
+//! `guest hibernate` calls reboot(LINUX_REBOOT_CMD_SW_SUSPEND).
 
+use std::io;
 use std::process::ExitCode;
+
+use nix::errno::Errno;
+use nix::sys::reboot::{reboot, RebootMode};
 
 mod agent;
 mod work;
 
 const USAGE: &str = "\
 usage: guest agent TTY
+       guest hibernate
        guest work start [mib=64] [seed=1] [file_mib=0]
        guest work verify | status | stop";
 
@@ -20,6 +26,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["agent", tty] => agent::serve(tty).map(|()| String::new()),
+        ["hibernate"] => hibernate(),
         ["work", "start", options @ ..] => work::start(options),
         ["work", "serve", options @ ..] => work::serve(options).map(|()| String::new()),
         ["work", request @ ("verify" | "status" | "stop")] => work::ask(request),
@@ -37,5 +44,15 @@ fn main() -> ExitCode {
             println!("guest: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Hibernates by the system call, and returns in the restored system.
+fn hibernate() -> io::Result<String> {
+    Errno::clear();
+    // Its type says that it never comes back; this request does.
+    match reboot(RebootMode::RB_SW_SUSPEND) {
+        Err(Errno::UnknownErrno) => Ok("back".to_string()),
+        Err(error) => Err(error.into()),
     }
 }

@@ -11,6 +11,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use dormouse_vm::{System, Vm};
 
+mod cycles;
+mod places;
+mod refusals;
+mod steps;
 mod swsusp;
 
 /// One scenario.
@@ -22,6 +26,32 @@ pub struct Scenario {
     pub about: &'static str,
     /// Goes through it.
     pub run: fn(&Lab) -> Result<()>,
+    /// Only for `make torture`: it takes long.
+    pub torture: bool,
+}
+
+impl Scenario {
+    /// A scenario of `make check`.
+    pub const fn new(name: &'static str, about: &'static str, run: fn(&Lab) -> Result<()>) -> Self {
+        Scenario {
+            name,
+            about,
+            run,
+            torture: false,
+        }
+    }
+
+    /// A scenario of `make torture` alone.
+    pub const fn long(
+        name: &'static str,
+        about: &'static str,
+        run: fn(&Lab) -> Result<()>,
+    ) -> Self {
+        Scenario {
+            torture: true,
+            ..Scenario::new(name, about, run)
+        }
+    }
 }
 
 /// Where a scenario runs.
@@ -40,7 +70,13 @@ impl Lab {
     }
 }
 
-/// All scenarios, in the order in which they run.
+/// All scenarios, those of `make torture` too, in the order in which they run.
 pub fn all() -> Vec<Scenario> {
-    [swsusp::SCENARIOS].concat()
+    [
+        swsusp::SCENARIOS,
+        cycles::SCENARIOS,
+        places::SCENARIOS,
+        refusals::SCENARIOS,
+    ]
+    .concat()
 }

@@ -9,16 +9,16 @@ use crate::{Lab, Scenario};
 
 /// The scenarios of this file.
 pub const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "swsusp-unaffected",
-        about: "with Dormouse loaded but not enabled, swsusp saves and resumes as ever",
-        run: unaffected,
-    },
-    Scenario {
-        name: "swsusp-image-beside-dormouse",
-        about: "Dormouse leaves a swsusp image alone, and swsusp still resumes it",
-        run: image_beside_dormouse,
-    },
+    Scenario::new(
+        "swsusp-unaffected",
+        "with Dormouse loaded but not enabled, swsusp saves and resumes as ever",
+        unaffected,
+    ),
+    Scenario::new(
+        "swsusp-image-beside-dormouse",
+        "Dormouse leaves a swsusp image alone, and swsusp still resumes it",
+        image_beside_dormouse,
+    ),
 ];
 
 fn unaffected(lab: &Lab) -> Result<()> {

@@ -55,14 +55,35 @@ impl Disk {
     ///
     /// When `mkswap` is missing or fails.
     pub fn mkswap(&self) -> Result<()> {
-        let output = Command::new("busybox")
-            .arg("mkswap")
-            .arg(&self.path)
-            .output()?;
-        if !output.status.success() {
-            bail!("mkswap: {}", String::from_utf8_lossy(&output.stderr));
-        }
+        run(Command::new("busybox").arg("mkswap").arg(&self.path))?;
         Ok(())
+    }
+
+    /// Makes an empty ext4 of the whole disk.
+    ///
+    /// # Errors
+    ///
+    /// When `mkfs.ext4` is missing or fails.
+    pub fn mkfs(&self) -> Result<()> {
+        run(Command::new("/sbin/mkfs.ext4")
+            .args(["-q", "-F", "-b", "4096"])
+            .arg(&self.path))?;
+        Ok(())
+    }
+
+    /// Block in which file `name` of the ext4 on the disk begins, in units of
+    /// 4096 bytes.
+    ///
+    /// # Errors
+    ///
+    /// When `debugfs` is missing, or finds no such file.
+    pub fn first_block(&self, name: &str) -> Result<u64> {
+        let request = format!("bmap {name} 0");
+        let text = run(Command::new("/sbin/debugfs")
+            .args(["-R", &request])
+            .arg(&self.path))?;
+        let block = text.trim().parse();
+        block.with_context(|| format!("debugfs finds no {name}: {text}"))
     }
 
     /// The file that holds the disk.
@@ -161,6 +182,18 @@ impl Disk {
             path: path.to_path_buf(),
         })
     }
+}
+
+/// Runs a command and returns what it prints.
+fn run(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run {name}"))?;
+    if !output.status.success() {
+        bail!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ option() {
 	done
 }
 
+[ -x /etc/early ] && /etc/early
+
 while read -r module; do
 	insmod "/modules/$module" || say "cannot load $module"
 done < /modules/order

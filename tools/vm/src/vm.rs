@@ -37,7 +37,7 @@ pub struct System {
 pub enum Arrival {
     /// A new system.
     Fresh,
-    /// The system that hibernated before.
+    /// One that hibernated before, in the last boot or an earlier one.
     Resumed,
 }
 
@@ -70,7 +70,8 @@ pub struct Vm {
     folder: Option<tempfile::TempDir>,
     running: Option<Qemu>,
     logs: Vec<Log>,
-    agent_id: String,
+    /// Agents of all boots so far, by their ids.
+    known: Vec<String>,
     seq: u64,
 }
 
@@ -94,7 +95,7 @@ impl Vm {
             folder: None,
             running: None,
             logs: Vec::new(),
-            agent_id: String::new(),
+            known: Vec::new(),
             seq: 0,
         }
     }
@@ -272,12 +273,11 @@ impl Vm {
             self.kill();
             bail!("the guest did not come up\n{tail}");
         };
-        let arrival = match id == self.agent_id {
-            true => Arrival::Resumed,
-            false => Arrival::Fresh,
-        };
-        self.agent_id = id;
-        Ok(arrival)
+        if self.known.contains(&id) {
+            return Ok(Arrival::Resumed);
+        }
+        self.known.push(id);
+        Ok(Arrival::Fresh)
     }
 
     /// Runs a shell command in the guest and returns its output.

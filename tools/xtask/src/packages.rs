@@ -52,6 +52,7 @@ pub const GUEST: &[Need] = &[
         &["util-linux"],
         "setpriv, so that no guest outlives its test",
     ),
+    need(&["e2fsprogs"], "disks of guests with a filesystem"),
 ];
 
 /// Rust for the kernel, for bindgen and for the checks of style.

@@ -18,10 +18,12 @@ use crate::system;
 /// A scenario and its full name.
 pub type Named = (String, Scenario);
 
-/// All scenarios.
+/// All scenarios but those that take long.
 pub fn list() -> Vec<Named> {
     let all = vm_scenarios::all().into_iter();
-    all.map(|scenario| (format!("vm/{}", scenario.name), scenario))
+    let short = all.filter(|scenario| !scenario.torture);
+    short
+        .map(|scenario| (format!("vm/{}", scenario.name), scenario))
         .collect()
 }
 

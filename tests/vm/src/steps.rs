@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Steps that many scenarios are made of.
+
+use std::process::Command;
+
+use anyhow::{bail, ensure, Context, Result};
+use dormouse_vm::{Arrival, Vm};
+
+use crate::Lab;
+
+/// Where the settings of Dormouse are.
+pub const FOLDER: &str = "/sys/power/hibernate";
+
+/// Finds the image on the first disk: the kernel is told where it is, and /init
+/// asks for it when the modules are loaded.
+pub const FIRST_DISK: &str = "resume=/dev/vda dm.resume=1";
+
+impl Lab {
+    /// A machine of 256 MiB that looks for an image on its first disk.
+    pub fn small(&self) -> Vm {
+        self.vm().mem(256).append(FIRST_DISK)
+    }
+
+    /// A small machine whose first disk is swap space, booted, with that
+    /// activated, a workload, and Dormouse enabled with compressor lz4.
+    ///
+    /// # Errors
+    ///
+    /// When something of that fails.
+    pub fn sleepy(&self) -> Result<Vm> {
+        let mut vm = self.small().swap_disk("512M")?;
+        vm.boot()?;
+        vm.run("swapon /dev/vda")?;
+        prepare(&mut vm)?;
+        Ok(vm)
+    }
+}
+
+/// Starts a workload and enables Dormouse, with compressor lz4.
+///
+/// # Errors
+///
+/// When the guest refuses.
+pub fn prepare(vm: &mut Vm) -> Result<()> {
+    vm.run("guest work start mib=48 file_mib=8")?;
+    set(vm, "compressor", "lz4")?;
+    set(vm, "enabled", "1")
+}
+
+/// Writes `value` to an attribute.
+///
+/// # Errors
+///
+/// When it is refused.
+pub fn set(vm: &mut Vm, attribute: &str, value: &str) -> Result<()> {
+    vm.run(&format!("echo '{value}' > {FOLDER}/{attribute}"))?;
+    Ok(())
+}
+
+/// Reads an attribute, without the newline at its end.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn get(vm: &mut Vm, attribute: &str) -> Result<String> {
+    let text = vm.run(&format!("cat {FOLDER}/{attribute}"))?;
+    Ok(text.trim_end().to_string())
+}
+
+/// Checks that `command` fails with `message`, as busybox words errors.
+///
+/// # Errors
+///
+/// When it does not.
+pub fn refused(vm: &mut Vm, command: &str, message: &str) -> Result<()> {
+    let output = vm.try_run(command)?;
+    ensure!(
+        output.code != 0 && output.text.contains(message),
+        "'{command}' gave {} '{}' instead of '{message}'",
+        output.code,
+        output.text.trim()
+    );
+    Ok(())
+}
+
+/// Checks that `last_result` begins with `errno` and contains all `parts`, and
+/// that the kernel log has the same sentence.
+///
+/// # Errors
+///
+/// When something of that is missing.
+pub fn expect_result(vm: &mut Vm, errno: i32, parts: &[&str]) -> Result<String> {
+    let result = get(vm, "last_result")?;
+    ensure!(
+        result.starts_with(&format!("{errno} ")),
+        "last_result is not {errno}: {result}"
+    );
+    if let Some(part) = parts.iter().find(|part| !result.contains(**part)) {
+        bail!("last_result says nothing of '{part}': {result}");
+    }
+    let sentence = result.splitn(3, ' ').nth(2).context("no sentence")?;
+    ensure!(
+        vm.log()?.contains(sentence),
+        "the kernel log does not say '{sentence}'"
+    );
+    Ok(result)
+}
+
+/// Boots, and checks that the system which hibernated goes on with every byte
+/// of its workload.
+///
+/// # Errors
+///
+/// When it does not.
+pub fn resume(vm: &mut Vm) -> Result<()> {
+    let arrival = vm.boot()?;
+    went_on(vm, arrival)
+}
+
+/// The same for a machine that is up already.
+///
+/// # Errors
+///
+/// When the system is a new one or the workload has changed.
+pub fn went_on(vm: &mut Vm, arrival: Arrival) -> Result<()> {
+    if arrival != Arrival::Resumed {
+        let result = get(vm, "last_result")?;
+        bail!("it did not resume: {result}");
+    }
+    vm.run("guest work verify")?;
+    expect_result(vm, 0, &["resumed: saved", "loaded in"])?;
+    Ok(())
+}
+
+/// Boots, and checks that a new system comes up.
+///
+/// # Errors
+///
+/// When another one does.
+pub fn boot_fresh(vm: &mut Vm) -> Result<()> {
+    ensure!(vm.boot()? == Arrival::Fresh, "it resumed");
+    Ok(())
+}
+
+/// Hibernates to the first disk and resumes, with all that is to be seen of it
+/// from outside.
+///
+/// # Errors
+///
+/// When something is not as it should be.
+pub fn there_and_back(vm: &mut Vm) -> Result<()> {
+    vm.hibernate()?;
+    expect_type(vm, 0, "swsuspend")?;
+    resume(vm)?;
+    expect_type(vm, 0, "swap")
+}
+
+/// Checks what `blkid` of the host calls disk `number`.
+///
+/// # Errors
+///
+/// When it is another type, or `blkid` is missing.
+pub fn expect_type(vm: &Vm, number: usize, wanted: &str) -> Result<()> {
+    let output = Command::new("/sbin/blkid")
+        .args(["-p", "-o", "value", "-s", "TYPE"])
+        .arg(vm.get_disk(number)?.path())
+        .output()
+        .context("cannot run blkid")?;
+    let found = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        found.trim() == wanted,
+        "blkid calls disk {number} '{}' instead of '{wanted}'",
+        found.trim()
+    );
+    Ok(())
+}
