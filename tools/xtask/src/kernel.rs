@@ -68,14 +68,14 @@ impl Built {
 /// does not fit.
 pub fn build(paths: &Paths, config: Config) -> Result<Built> {
     packages::ensure_kernel()?;
-    let _lock = lock(paths)?;
-    let tools = host::Toolchain::find(paths)?;
-    let folder = result(paths, &tools, config, &paths.root)?;
+    // A folder that is done never changes, so nobody has to be waited for.
+    let folder = result(paths, config, &paths.root)?;
     if folder.join(DONE).exists() {
         fs::write(folder.join(DONE), "")?;
         return Built::read(&folder);
     }
-    let (_, folder) = make(paths, &tools, config)?;
+    let _lock = lock(paths)?;
+    let (_, folder) = make(paths, config)?;
     Built::read(&folder)
 }
 
@@ -88,18 +88,18 @@ pub fn build(paths: &Paths, config: Config) -> Result<Built> {
 pub fn build_folder(paths: &Paths, config: Config) -> Result<PathBuf> {
     packages::ensure_kernel()?;
     let _lock = lock(paths)?;
-    let tools = host::Toolchain::find(paths)?;
-    Ok(make(paths, &tools, config)?.0)
+    Ok(make(paths, config)?.0)
 }
 
 /// Runs kbuild in the tree; returns its folder and that of the results.
-fn make(paths: &Paths, tools: &host::Toolchain, config: Config) -> Result<(PathBuf, PathBuf)> {
+fn make(paths: &Paths, config: Config) -> Result<(PathBuf, PathBuf)> {
+    let tools = host::Toolchain::find(paths)?;
     host::check_memory(1500)?;
     host::check_disk(&paths.cache, 3)?;
     let tree = tree::prepare(paths)?;
     let output = tree.join(config.output());
     // The checkout may be edited meanwhile: what counts is the copy.
-    let folder = result(paths, tools, config, &tree.join(tree::PLACE))?;
+    let folder = result(paths, config, &tree.join(tree::PLACE))?;
     // The folder may hold a later state than the results of this one.
     let state = output.join("dormouse.state");
     let name = folder
@@ -110,7 +110,7 @@ fn make(paths: &Paths, tools: &host::Toolchain, config: Config) -> Result<(PathB
     if !current || !folder.join(DONE).exists() {
         // Says nothing while kbuild works: it may be interrupted.
         let _ = fs::remove_file(&state);
-        config::configure(paths, tools, &tree, config)?;
+        config::configure(paths, &tools, &tree, config)?;
         let log = paths
             .cached("logs")?
             .join(format!("kernel-{}.log", config.name()));
@@ -129,8 +129,8 @@ fn make(paths: &Paths, tools: &host::Toolchain, config: Config) -> Result<(PathB
     Ok((output, folder))
 }
 
-fn result(paths: &Paths, tools: &host::Toolchain, config: Config, ours: &Path) -> Result<PathBuf> {
-    let key = key(paths, tools, config, ours)?;
+fn result(paths: &Paths, config: Config, ours: &Path) -> Result<PathBuf> {
+    let key = key(paths, config, ours)?;
     Ok(paths
         .cached("out")?
         .join(format!("{}-{key}", config.name())))
@@ -148,11 +148,11 @@ pub fn source(paths: &Paths) -> Result<PathBuf> {
 }
 
 /// The key of `config` with our sources as they are in the folder `ours`.
-fn key(paths: &Paths, tools: &host::Toolchain, config: Config, ours: &Path) -> Result<String> {
+fn key(paths: &Paths, config: Config, ours: &Path) -> Result<String> {
     let mut key = Key::default();
     key.text(config.name());
     key.text(&tree::version()?);
-    key.text(&tools.version()?);
+    key.text(&host::version()?);
     key.files(&paths.root, &tree::patches(paths))?;
     for fragment in config.fragments(paths) {
         key.files(&paths.root, &fragment)?;

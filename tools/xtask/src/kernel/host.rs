@@ -85,21 +85,21 @@ impl Toolchain {
         }
         make
     }
+}
 
-    /// Versions, as far as they decide what is built.
-    ///
-    /// # Errors
-    ///
-    /// When a compiler cannot be run.
-    pub fn version(&self) -> Result<String> {
-        let mut text = format!("bindgen {BINDGEN}\n");
-        for program in ["/usr/bin/rustc", "gcc"] {
-            let output = Command::new(program).arg("--version").output();
-            let output = output.with_context(|| format!("cannot run {program}"))?;
-            text.push_str(&String::from_utf8_lossy(&output.stdout));
-        }
-        Ok(text)
+/// Versions of all compilers, as far as they decide what is built.
+///
+/// # Errors
+///
+/// When a compiler cannot be run.
+pub fn version() -> Result<String> {
+    let mut text = format!("bindgen {BINDGEN}\n");
+    for program in ["/usr/bin/rustc", "gcc"] {
+        let output = Command::new(program).arg("--version").output();
+        let output = output.with_context(|| format!("cannot run {program}"))?;
+        text.push_str(&String::from_utf8_lossy(&output.stdout));
     }
+    Ok(text)
 }
 
 fn libclang() -> Result<PathBuf> {
