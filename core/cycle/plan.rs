@@ -34,10 +34,34 @@ pub(super) struct Plan {
     _stopped: Stopped,
 }
 
-/// The freezer at work.
-struct Stopped {
+/// The freezer at work. Dropping it ends that.
+pub(super) struct Stopped {
     freezer: Pinned<dyn Freezer>,
     kept: Kept,
+}
+
+impl Stopped {
+    fn begin(engine: &Engine, freezer: Pinned<dyn Freezer>, kept: Kept) -> Result<Stopped> {
+        freezer.begin(&kept).map_err(|e| {
+            engine.fail(
+                e,
+                format_args!("a task that is to keep running is not there"),
+            )
+        })?;
+        Ok(Stopped { freezer, kept })
+    }
+
+    /// Begins with the freezer and the tasks to keep of the settings. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` for a module that is not there, `ESRCH` for a task; the
+    /// reason is recorded.
+    pub(super) fn of_settings(engine: &Engine) -> Result<Stopped> {
+        let chosen = engine.settings(Chosen::of);
+        let freezer = find(engine, &registry::get()?.freezers, &chosen.freezer)?;
+        Stopped::begin(engine, freezer, chosen.kept)
+    }
 }
 
 impl Drop for Stopped {
@@ -148,12 +172,7 @@ impl Plan {
                 format_args!("no space for an image: {room} (is a swap area active?)"),
             ));
         }
-        freezer.begin(&chosen.kept).map_err(|e| {
-            engine.fail(
-                e,
-                format_args!("a task that is to keep running is not there"),
-            )
-        })?;
+        let stopped = Stopped::begin(engine, freezer, chosen.kept)?;
         Ok(Plan {
             recipe,
             writer,
@@ -163,10 +182,7 @@ impl Plan {
                 .unwrap_or(usize::MAX)
                 .div_ceil(PAGE),
             target: chosen.target,
-            _stopped: Stopped {
-                freezer,
-                kept: chosen.kept,
-            },
+            _stopped: stopped,
         })
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Resume {
     begun: bool,
     // Kept until the restore or the close: the restore list points into it.
     destinations: Option<Arc<Destinations>>,
+    // A save that is to be tested has its own.
+    _stopped: Option<plan::Stopped>,
 }
 
 /// Where to look, from what was asked for, the command line and the settings.
@@ -104,7 +106,8 @@ impl Resume {
         own: Option<Arc<dyn Space>>,
     ) -> Result<Resume> {
         let request = engine.requests(|r| r.resume.take());
-        if own.is_none() {
+        let tested = own.is_some();
+        if !tested {
             engine.report.clear();
         }
         let space = match own {
@@ -138,6 +141,10 @@ impl Resume {
         let queue = IoQueue::new(read::buffers(workers), CHUNK_BYTES)?;
         match open::describe(engine, space.clone(), &sb, &queue) {
             Ok((source, described)) => Ok(Resume {
+                _stopped: match tested {
+                    true => None,
+                    false => Some(plan::Stopped::of_settings(engine)?),
+                },
                 reader: Reader {
                     source: Arc::new(source, GFP_KERNEL)?,
                     queue,
