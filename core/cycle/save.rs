@@ -33,8 +33,10 @@ const RESERVE_PAGES: usize = 1024;
 /// part and one page in this many.
 const GROWTH_PAGES: usize = 1024;
 const GROWTH_PART: usize = 64;
-/// How often memory is freed before it is called impossible.
-const MOST_SHRINKS: usize = 5;
+/// How often freeing memory may be of no use before it is called impossible,
+/// and how long it waits after each of these.
+const MOST_IDLE_SHRINKS: usize = 10;
+const SHRINK_PAUSE_MS: u32 = 50;
 
 /// One save. Dropping it gives all memory and storage back; it does not
 /// touch the medium.
@@ -86,11 +88,57 @@ impl Recorded {
     }
 }
 
+/// Freeing memory, as far as it got.
+struct Shrinking {
+    /// Most pages of the image that are wished for; zero for no limit.
+    limit: usize,
+    /// Least that was still to be freed in any round.
+    least: usize,
+    /// Rounds since then.
+    idle: usize,
+    freed: usize,
+}
+
+impl Shrinking {
+    /// Frees about `pages`, and returns whether it is of use to go on.
+    fn round(&mut self, pages: usize) -> bool {
+        if pages < self.least {
+            self.least = pages;
+            self.idle = 0;
+        } else {
+            self.idle = self.idle.saturating_add(1);
+            // What is on its way to swap is free when it has arrived there.
+            time::sleep_ms(SHRINK_PAUSE_MS);
+        }
+        if self.idle > MOST_IDLE_SHRINKS {
+            return false;
+        }
+        // A little more, so that the next look need not free again.
+        let got = pages::shrink(pages.saturating_add(pages / 8));
+        self.freed = self.freed.saturating_add(got);
+        true
+    }
+
+    /// Goes on without the limit; false when there is none any more.
+    fn drop_limit(&mut self) -> bool {
+        let had = self.limit != 0;
+        self.limit = 0;
+        self.least = usize::MAX;
+        self.idle = 0;
+        had
+    }
+}
+
 /// Frees memory until a snapshot fits, and returns the pages that are to be
 /// saved then.
 fn make_room(engine: &Engine, plan: &Plan) -> Result<usize> {
-    let mut freed = 0usize;
-    for round in 0..=MOST_SHRINKS {
+    let mut shrinking = Shrinking {
+        limit: plan.limit,
+        least: usize::MAX,
+        idle: 0,
+        freed: 0,
+    };
+    loop {
         stopped(engine)?;
         let saveable = pages::count_saveable()?;
         let own = SaveJob::memory(&plan.recipe, saveable, plan.workers).div_ceil(PAGE);
@@ -102,32 +150,29 @@ fn make_room(engine: &Engine, plan: &Plan) -> Result<usize> {
             slack: 0,
             modules: own as u64,
             reclaimable: saveable as u64,
-            limit: if round == 0 { plan.limit as u64 } else { 0 },
+            limit: shrinking.limit as u64,
         };
         let to_free = needs
             .pages_to_free()
             .map_err(|shortage| engine.fail(ENOMEM, format_args!("{shortage}")))?;
         if to_free == 0 {
             engine.stats.saveable_pages.set(saveable as u64);
-            engine.stats.freed_pages.set(freed as u64);
+            engine.stats.freed_pages.set(shrinking.freed as u64);
             return Ok(saveable);
         }
         let to_free = usize::try_from(to_free).unwrap_or(usize::MAX);
-        // A little more, so that the next look need not free again.
-        let got = pages::shrink(to_free.saturating_add(to_free / 8));
-        freed = freed.saturating_add(got);
-        if got == 0 || round == MOST_SHRINKS {
+        // The limit is a wish, and room for the copies is not.
+        if !shrinking.round(to_free) && !shrinking.drop_limit() {
             return Err(engine.fail(
                 ENOMEM,
                 format_args!(
                     "not enough free memory for the snapshot: {} kB must be freed, but only {} kB could be",
                     to_free.saturating_mul(4),
-                    freed.saturating_mul(4)
+                    shrinking.freed.saturating_mul(4)
                 ),
             ));
         }
     }
-    Err(ENOMEM)
 }
 
 /// Pages to prepare the snapshot for when `saveable` are counted now and

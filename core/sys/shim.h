@@ -27,6 +27,7 @@ void dormouse_zfree(void *memory, size_t bytes, bool secret);
 u64 dormouse_monotonic_ns(void);
 u64 dormouse_sched_ns(void);
 s64 dormouse_realtime_s(void);
+void dormouse_sleep_ms(u32 ms);
 void dormouse_fill_random(void *bytes, size_t len);
 u32 dormouse_crc32c(u32 crc, const void *bytes, size_t len);
 const char *dormouse_uts_release(void);

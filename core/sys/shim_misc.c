@@ -7,6 +7,7 @@
 #include <linux/buildid.h>
 #include <linux/crc32.h>
 #include <linux/crc32c.h>
+#include <linux/delay.h>
 #include <linux/init.h>
 #include <linux/kmod.h>
 #include <linux/memblock.h>
@@ -90,6 +91,17 @@ u64 dormouse_sched_ns(void)
 s64 dormouse_realtime_s(void)
 {
 	return ktime_get_real_seconds();
+}
+
+/**
+ * dormouse_sleep_ms - Sleep.
+ * @ms: For how many milliseconds, or a little longer.
+ *
+ * Context: Process context. May sleep.
+ */
+void dormouse_sleep_ms(u32 ms)
+{
+	msleep(ms);
 }
 
 /**

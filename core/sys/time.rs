@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Clocks.
+//! Clocks, and waiting.
 
 use super::ffi;
 
@@ -22,4 +22,10 @@ pub fn sched_ns() -> u64 {
 pub fn realtime_s() -> i64 {
     // SAFETY: No requirements.
     unsafe { ffi::dormouse_realtime_s() }
+}
+
+/// Sleeps for about `ms` milliseconds. Process context.
+pub fn sleep_ms(ms: u32) {
+    // SAFETY: Process context is all that is required.
+    unsafe { ffi::dormouse_sleep_ms(ms) }
 }
