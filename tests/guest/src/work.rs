@@ -75,7 +75,8 @@ pub fn start(options: &[&str]) -> io::Result<String> {
         .stderr(Stdio::null())
         .process_group(0)
         .spawn()?;
-    while !fs::exists(SOCKET)? {
+    // The file of the socket is there a moment before anybody listens.
+    while UnixStream::connect(SOCKET).is_err() {
         if let Some(status) = child.try_wait()? {
             return Err(io::Error::other(format!("workload ended: {status}")));
         }

@@ -11,7 +11,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use dormouse_vm::{System, Vm};
 
+mod aborts;
 mod cycles;
+mod damage;
+mod image;
 mod places;
 mod refusals;
 mod steps;
@@ -77,6 +80,8 @@ pub fn all() -> Vec<Scenario> {
         cycles::SCENARIOS,
         places::SCENARIOS,
         refusals::SCENARIOS,
+        aborts::SCENARIOS,
+        damage::SCENARIOS,
     ]
     .concat()
 }

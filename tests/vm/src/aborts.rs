@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Cycles that somebody or something stops half-way.
+
+use anyhow::{bail, ensure, Context, Result};
+use dormouse_vm::{Hibernated, Vm};
+
+use crate::steps::{
+    boot_fresh, expect_result, expect_type, get, prepare, resume, set, there_and_back, FIRST_DISK,
+    FOLDER,
+};
+use crate::{Lab, Scenario};
+
+/// The scenarios of this file.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "abort-save",
+        "a save is stopped in each of its phases, and the guest goes on; settings get EBUSY",
+        abort_save,
+    ),
+    Scenario::new(
+        "abort-load",
+        "a load is stopped; the image stays and is resumed by the next boot",
+        abort_load,
+    ),
+    Scenario::new(
+        "wakeup-events",
+        "wakeup events before, while and after the image is written roll the save back",
+        wakeup_events,
+    ),
+    Scenario::new(
+        "pm-test",
+        "each level of pm_test leaves everything as it was",
+        pm_test,
+    ),
+];
+
+/// A program for a task that is kept running: waits for phase $1, tries to
+/// change every setting, and does $2.
+const WATCH: &str = r#"#!/bin/sh
+cd /sys/power/hibernate
+until read -r now < state && [ "$now" = "$1" ]; do :; done
+: > /tmp/settings
+for setting in enabled=1 compressor=none encryptor=none writer=swap freezer=pm \
+	snapshot=atomic target=auto threads=0 image_size_limit=0 keep_running= start=1 resume=1; do
+	# Without a pipe: a child would not be scheduled while one processor works.
+	echo "${setting#*=}" 2>> /tmp/settings > "${setting%%=*}" && echo "took $setting" >> /tmp/settings
+done
+case $2 in
+abort) echo 1 > abort ;;
+wakeup) echo dormouse > /sys/power/wake_lock ;;
+esac
+read -r now < state
+echo "$now" > /tmp/when
+"#;
+
+/// What the settings answer while a cycle runs.
+const BUSY: &str = "Device or resource busy";
+
+/// Adds [`WATCH`] to a machine, also for its next boot with `dm.watch=PHASE`.
+fn watched(vm: Vm) -> Vm {
+    let early = "#!/bin/sh\nphase=$(sed -n 's/.*dm.watch=\\([a-z-]*\\).*/\\1/p' /proc/cmdline)\n\
+        [ -n \"$phase\" ] || exit 0\n/bin/watch-phase \"$phase\" abort &\n\
+        echo $! > /sys/power/hibernate/keep_running\n";
+    vm.file("/bin/watch-phase", 0o755, WATCH)
+        .file("/etc/early", 0o755, early)
+}
+
+/// A machine as [`Lab::sleepy`], with [`WATCH`].
+fn sleepy(lab: &Lab) -> Result<Vm> {
+    let mut vm = watched(lab.small()).swap_disk("512M")?;
+    vm.boot()?;
+    vm.run("swapon /dev/vda")?;
+    prepare(&mut vm)?;
+    Ok(vm)
+}
+
+/// Lets [`WATCH`] wait for `phase`.
+fn watch(vm: &mut Vm, phase: &str, what: &str) -> Result<()> {
+    vm.run(&format!(
+        "rm -f /tmp/when; /bin/watch-phase {phase} {what} > /dev/null 2>&1 & \
+         echo $! > {FOLDER}/keep_running"
+    ))?;
+    Ok(())
+}
+
+/// Hibernates, and checks that this fails with `message` and leaves
+/// everything as it was.
+fn rolled_back(vm: &mut Vm, message: &str) -> Result<()> {
+    let swaps = vm.run("cat /proc/swaps")?;
+    match vm.hibernate_by("echo disk > /sys/power/state")? {
+        Hibernated::Returned(output) if output.code != 0 && output.text.contains(message) => {}
+        other => bail!("'{message}' was expected, not {other:?}"),
+    }
+    vm.run("guest work verify")?;
+    ensure!(get(vm, "state")? == "idle", "the cycle is not over");
+    let now = vm.run("cat /proc/swaps")?;
+    ensure!(now == swaps, "swap space was not given back:\n{swaps}{now}");
+    expect_type(vm, 0, "swap")?;
+    set(vm, "keep_running", "")
+}
+
+/// Checks that the settings refused every change while the cycle ran.
+fn settings_were_busy(vm: &mut Vm) -> Result<()> {
+    let text = vm.run("cat /tmp/settings")?;
+    let busy = text.lines().filter(|line| line.contains(BUSY)).count();
+    ensure!(
+        busy == 12 && !text.contains("took"),
+        "settings during the cycle:\n{text}"
+    );
+    ensure!(
+        get(vm, "compressor")?.contains("[lz4]"),
+        "the compressor was changed"
+    );
+    Ok(())
+}
+
+fn abort_save(lab: &Lab) -> Result<()> {
+    let mut vm = sleepy(lab)?;
+    for (phase, sentence) in [
+        ("prepare", "stopped on request"),
+        ("snapshot", "stopped on request"),
+        ("write", "stopped on request while the image was written"),
+    ] {
+        watch(&mut vm, phase, "abort")?;
+        rolled_back(&mut vm, "Operation canceled").with_context(|| format!("phase {phase}"))?;
+        let result = expect_result(&mut vm, -125, &[sentence])?;
+        ensure!(
+            phase != "write" || result.contains(" write "),
+            "it was stopped in another phase: {result}"
+        );
+        settings_were_busy(&mut vm)?;
+    }
+    there_and_back(&mut vm)?;
+    vm.assert_clean()
+}
+
+fn abort_load(lab: &Lab) -> Result<()> {
+    let mut vm = sleepy(lab)?;
+    vm.hibernate()?;
+    vm.set_append(&format!("{FIRST_DISK} dm.watch=load"));
+    boot_fresh(&mut vm)?;
+    expect_result(
+        &mut vm,
+        -125,
+        &["loading was stopped on request; the image is kept"],
+    )?;
+    settings_were_busy_in_new_system(&mut vm)?;
+    let image = get(&mut vm, "image")?;
+    ensure!(
+        image.contains("state: committed") && image.contains("attempts: 0"),
+        "the image is {image}"
+    );
+    expect_type(&vm, 0, "swsuspend")?;
+    vm.power_off()?;
+    vm.set_append(FIRST_DISK);
+    resume(&mut vm)?;
+    expect_type(&vm, 0, "swap")?;
+    vm.assert_clean()
+}
+
+/// As [`settings_were_busy`], where no compressor was chosen.
+fn settings_were_busy_in_new_system(vm: &mut Vm) -> Result<()> {
+    let text = vm.run("cat /tmp/settings")?;
+    ensure!(
+        text.contains(BUSY) && !text.contains("took"),
+        "settings during the load:\n{text}"
+    );
+    Ok(())
+}
+
+fn wakeup_events(lab: &Lab) -> Result<()> {
+    let mut vm = sleepy(lab)?;
+    // Events stop a transition only of those who have asked for it.
+    let arm = "cat /sys/power/wakeup_count > /sys/power/wakeup_count";
+    for phase in ["prepare", "snapshot", "write"] {
+        watch(&mut vm, phase, "wakeup")?;
+        vm.run(arm)?;
+        rolled_back(&mut vm, "Device or resource busy")
+            .with_context(|| format!("phase {phase}"))?;
+        expect_result(&mut vm, -16, &["wakeup event"])?;
+        vm.run("echo dormouse > /sys/power/wake_unlock")?;
+    }
+    there_and_back(&mut vm)?;
+    vm.assert_clean()
+}
+
+fn pm_test(lab: &Lab) -> Result<()> {
+    let mut vm = lab.small().swap_disk("512M")?;
+    vm.boot()?;
+    vm.run("swapon /dev/vda")?;
+    prepare(&mut vm)?;
+    let swaps = vm.run("cat /proc/swaps")?;
+    for level in ["freezer", "devices", "platform", "processors", "core"] {
+        vm.run(&format!("echo {level} > /sys/power/pm_test"))?;
+        match vm.hibernate_by("echo disk > /sys/power/state")? {
+            Hibernated::Returned(output) if output.code == 0 => {}
+            other => bail!("level {level} ended in {other:?}"),
+        }
+        vm.run("guest work verify")?;
+        ensure!(
+            vm.run("cat /proc/swaps")? == swaps,
+            "level {level} left swap space in use"
+        );
+        ensure!(
+            get(&mut vm, "state")? == "idle",
+            "the cycle of level {level} is not over"
+        );
+        expect_type(&vm, 0, "swap")?;
+        let result = get(&mut vm, "last_result")?;
+        ensure!(result.starts_with("0 "), "level {level}: {result}");
+    }
+    vm.run("echo none > /sys/power/pm_test")?;
+    there_and_back(&mut vm)?;
+    vm.assert_clean()
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Images with flipped bits: never restored, always explained.
+
+use anyhow::{ensure, Context, Result};
+use dormouse_vm::{Disk, Vm};
+
+use crate::image::{self, Part, Run};
+use crate::steps::{boot_fresh, expect_result, expect_type, get, resume};
+use crate::{Lab, Scenario};
+
+/// The scenarios of this file.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "damaged-mark",
+        "a flipped bit in superblock or block map: not resumed, with a sentence",
+        |lab| damaged(lab, &[Part::Superblock, Part::Map]),
+    ),
+    Scenario::new(
+        "damaged-description",
+        "a flipped bit in header, commit record or root: not resumed, with a sentence",
+        |lab| damaged(lab, &[Part::Header, Part::Commit, Part::Root]),
+    ),
+    Scenario::new(
+        "damaged-contents",
+        "a flipped bit in a frame of the index or of pages: not resumed, with a sentence",
+        |lab| damaged(lab, &[Part::Index, Part::Data]),
+    ),
+];
+
+/// A machine whose first disk holds an image.
+pub struct Asleep {
+    /// The machine, off.
+    pub vm: Vm,
+    /// Where the parts of the image lie.
+    pub runs: Vec<Run>,
+    whole: Disk,
+    // The copy of the disk lives in it.
+    _folder: tempfile::TempDir,
+}
+
+impl Asleep {
+    /// Hibernates a machine with a workload.
+    ///
+    /// # Errors
+    ///
+    /// When that fails.
+    pub fn new(lab: &Lab) -> Result<Self> {
+        let mut vm = lab.sleepy()?;
+        vm.hibernate()?;
+        let folder = tempfile::Builder::new()
+            .prefix("dormouse-copy-")
+            .tempdir()?;
+        let disk = vm.get_disk(0)?;
+        let whole = disk.copy_to(&folder.path().join("whole"))?;
+        let runs = image::runs(disk)?;
+        for part in Part::ALL {
+            ensure!(
+                runs.iter().any(|run| run.part == part),
+                "the image has no {part:?}"
+            );
+        }
+        Ok(Asleep {
+            vm,
+            runs,
+            whole,
+            _folder: folder,
+        })
+    }
+
+    /// Puts the disk back to what it was before anything was damaged.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn restore(&self) -> Result<()> {
+        self.whole.copy_to(self.vm.get_disk(0)?.path())?;
+        Ok(())
+    }
+
+    /// Flips one bit, boots, and checks that a new system comes up that says
+    /// why, with swap space that works. Leaves the machine off.
+    ///
+    /// # Errors
+    ///
+    /// When something of that is not so; above all when it resumes.
+    pub fn refuses(&mut self, part: Part, at: u64, bit: u32) -> Result<()> {
+        self.restore()?;
+        self.vm.get_disk(0)?.flip_bit(at, bit)?;
+        self.refused(part)
+            .with_context(|| format!("bit {bit} of byte {at}, in {part:?}"))
+    }
+
+    fn refused(&mut self, part: Part) -> Result<()> {
+        let vm = &mut self.vm;
+        boot_fresh(vm)?;
+        let result = get(vm, "last_result")?;
+        match part {
+            // Its errno depends on which field looks wrong first.
+            Part::Superblock => {
+                ensure!(
+                    result.contains("the superblock of the image is damaged"),
+                    "last_result is {result}"
+                );
+                // What the area is nobody knows, so it stays as it is.
+                expect_type(vm, 0, "swsuspend")?;
+                vm.run("mkswap /dev/vda")?;
+            }
+            Part::Map => {
+                expect_result(vm, -74, &["the block map of the image on vda is damaged"])?;
+            }
+            _ => {
+                expect_result(vm, -74, &["the image is damaged: ", "it is not restored"])?;
+            }
+        }
+        vm.run("swapon /dev/vda")?;
+        expect_type(vm, 0, "swap")?;
+        vm.power_off()
+    }
+}
+
+fn damaged(lab: &Lab, parts: &[Part]) -> Result<()> {
+    let mut asleep = Asleep::new(lab)?;
+    for &part in parts {
+        let run = asleep.runs.iter().rfind(|run| run.part == part);
+        let run = *run.context("no such part")?;
+        asleep.refuses(part, run.at + run.len / 2, 3)?;
+    }
+    // It was the damage: without it all is well.
+    asleep.restore()?;
+    resume(&mut asleep.vm)?;
+    asleep.vm.assert_clean()
+}
