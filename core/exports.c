@@ -8,6 +8,4 @@
 
 #include <linux/export.h>
 
-#define EXPORT_SYMBOL_DORMOUSE(sym) extern int sym; EXPORT_SYMBOL_GPL(sym)
-
 #include "exports_generated.h"
