@@ -52,6 +52,9 @@ impl SwapArea {
     }
 
     /// Where its header is on the device, in pages.
+    ///
+    /// Of a file whose filesystem has blocks smaller than a page the kernel may have left out the
+    /// beginning; then something else is there, so the signature has to be checked.
     pub fn header_block(&self) -> u64 {
         self.raw.header_block
     }
