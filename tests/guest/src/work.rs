@@ -4,6 +4,7 @@
 //! of tmpfs files, and a task that counts.
 
 use std::fs::{self, File};
+use std::io::ErrorKind::{ConnectionRefused, NotFound};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -75,14 +76,17 @@ pub fn start(options: &[&str]) -> io::Result<String> {
         .stderr(Stdio::null())
         .process_group(0)
         .spawn()?;
-    // The file of the socket is there a moment before anybody listens.
-    while UnixStream::connect(SOCKET).is_err() {
+    loop {
+        match ask("status") {
+            // The file of the socket is there a moment before anybody listens.
+            Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => {}
+            result => return result,
+        }
         if let Some(status) = child.try_wait()? {
             return Err(io::Error::other(format!("workload ended: {status}")));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    ask("status")
 }
 
 /// Sends one request to the running workload and returns its answer.

@@ -175,3 +175,22 @@ pub fn expect_type(vm: &Vm, number: usize, wanted: &str) -> Result<()> {
     );
     Ok(())
 }
+
+/// Adds a program of the host to the guest, with the libraries it needs.
+///
+/// # Errors
+///
+/// When the host does not have it, or one of its libraries.
+pub fn with_program(vm: Vm, path: &str) -> Result<Vm> {
+    let output = Command::new("ldd").arg(path).output();
+    let output = output.context("cannot run ldd")?;
+    ensure!(output.status.success(), "the host has no {path}");
+    let list = String::from_utf8_lossy(&output.stdout).into_owned();
+    let libraries = list.split_whitespace().filter(|word| word.starts_with('/'));
+    let mut vm = vm;
+    for file in std::iter::once(path).chain(libraries) {
+        let data = std::fs::read(file).with_context(|| format!("cannot read {file}"))?;
+        vm = vm.file(file, 0o755, data);
+    }
+    Ok(vm)
+}

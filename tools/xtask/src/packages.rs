@@ -53,6 +53,7 @@ pub const GUEST: &[Need] = &[
         "setpriv, so that no guest outlives its test",
     ),
     need(&["e2fsprogs"], "disks of guests with a filesystem"),
+    need(&["mount"], "swapon with priorities, in guests"),
 ];
 
 /// Rust for the kernel, for bindgen and for the checks of style.
