@@ -60,7 +60,8 @@ fn may_resume(engine: &Engine, space: &dyn Space, sb: &mut Superblock, retry: bo
                 "the last save did not finish: the machine stopped before the image was complete";
             engine.fail(EINTR, format_args!("{why}"));
             sb.set_failure(4, Step::Write as u32, why);
-            sb.advance(State::Failed)?;
+            // Told once.
+            sb.advance(State::Empty)?;
             put_superblock(space, sb, Signature::Own)?;
             Err(ENODEV)
         }

@@ -163,14 +163,14 @@ fn make_room(engine: &Engine, plan: &Plan) -> Result<usize> {
         let to_free = usize::try_from(to_free).unwrap_or(usize::MAX);
         // The limit is a wish, and room for the copies is not.
         if !shrinking.round(to_free) && !shrinking.drop_limit() {
-            return Err(engine.fail(
-                ENOMEM,
-                format_args!(
-                    "not enough free memory for the snapshot: {} kB must be freed, but only {} kB could be",
-                    to_free.saturating_mul(4),
-                    shrinking.freed.saturating_mul(4)
-                ),
-            ));
+            let nothing_more = MemoryNeeds {
+                reclaimable: 0,
+                ..needs
+            };
+            nothing_more
+                .pages_to_free()
+                .map_err(|shortage| engine.fail(ENOMEM, format_args!("{shortage}")))?;
+            return Err(ENOMEM);
         }
     }
 }
