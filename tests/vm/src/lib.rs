@@ -16,7 +16,9 @@ mod cycles;
 mod damage;
 mod image;
 mod places;
+mod power;
 mod refusals;
+mod shortages;
 mod steps;
 mod swsusp;
 
@@ -82,6 +84,8 @@ pub fn all() -> Vec<Scenario> {
         refusals::SCENARIOS,
         aborts::SCENARIOS,
         damage::SCENARIOS,
+        power::SCENARIOS,
+        shortages::SCENARIOS,
     ]
     .concat()
 }
