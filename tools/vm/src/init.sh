@@ -31,7 +31,7 @@ done < /modules/order
 resume=$(option dm.resume)
 if [ -n "$resume" ]; then
 	# Comes back only when nothing was restored.
-	echo "$resume" > /sys/power/hibernate/resume
+	echo "$resume" 2> /dev/null > /sys/power/hibernate/resume
 	say "no resume from $resume: $(cat /sys/power/hibernate/last_result 2>&1)"
 fi
 
