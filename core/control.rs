@@ -42,8 +42,12 @@ impl Attribute for Attr {
     }
 
     fn store(&self, value: &[u8]) -> Result {
-        let text = core::str::from_utf8(value).map_err(|_| EINVAL)?;
-        self.store.ok_or(EPERM)?(engine::get()?, target::value(text))
+        let text = target::value(core::str::from_utf8(value).map_err(|_| EINVAL)?);
+        // Parsers take a newline off themselves, and that would be the second.
+        if text.ends_with('\n') {
+            return Err(EINVAL);
+        }
+        self.store.ok_or(EPERM)?(engine::get()?, text)
     }
 }
 
