@@ -455,6 +455,17 @@ impl Vm {
             .context("the machine was never started")
     }
 
+    /// The kernel log of boot number `boot`, counted from 0.
+    ///
+    /// # Errors
+    ///
+    /// When there was no such boot.
+    pub fn log_of(&self, boot: usize) -> Result<&Log> {
+        let present = self.running.as_ref().map(|qemu| &qemu.log);
+        let mut logs = self.logs.iter().chain(present);
+        logs.nth(boot).with_context(|| format!("no boot {boot}"))
+    }
+
     /// Checks that no boot until now reported a fault of the kernel.
     ///
     /// # Errors
