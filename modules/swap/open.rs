@@ -233,13 +233,20 @@ fn member_record(map: ImageId, primary: &Header) -> Record {
 
 /// Opens a complete image: all areas have to be there.
 fn open_complete(primary: Primary) -> Result<SwapSpace> {
-    let (map, list) = load_map(&primary).map_err(|e| {
-        let name = primary.header.name();
-        engine::fail(
-            e,
-            format_args!("the block map of the image on {name} is damaged or cannot be read"),
-        )
-    })?;
+    let (map, list) = match load_map(&primary) {
+        Ok(loaded) => loaded,
+        Err(e) => {
+            let name = primary.header.name();
+            let bad = e == errno::error(errno::EBADMSG);
+            let how = if bad { "is damaged" } else { "cannot be read" };
+            let e = engine::fail(
+                e,
+                format_args!("the block map of the image on {name} {how}"),
+            );
+            // A space without blocks lets the engine give the image up.
+            return if bad { primary.alone() } else { Err(e) };
+        }
+    };
     let chain = primary.first_map_block();
     let id = primary.record.map;
     let record = member_record(id, &primary.header);
