@@ -125,13 +125,8 @@ impl Resume {
         };
         let (mut sb, signature) = match get_superblock(&*space) {
             Ok(Some(found)) => found,
-            Ok(None) => return Err(ENODEV),
-            Err(e) => {
-                let why = format_args!(
-                    "the superblock of the image is damaged or cannot be read; nothing was changed"
-                );
-                return Err(engine.fail(e, why));
-            }
+            Ok(None) => return Err(unreadable(engine, errno::error(errno::EBADMSG))),
+            Err(e) => return Err(unreadable(engine, e)),
         };
         if signature == Signature::Own && sb.state.is_image() {
             return Err(forget(engine, &*space, &mut sb));
@@ -160,6 +155,14 @@ impl Resume {
             Err(refusal) => Err(refuse(engine, &*space, sb, refusal)),
         }
     }
+}
+
+/// The storage found the mark of an image, and what it says makes no sense.
+fn unreadable(engine: &Engine, e: Error) -> Error {
+    let why = format_args!(
+        "the superblock of the image is damaged or cannot be read; nothing was changed"
+    );
+    engine.fail(e, why)
 }
 
 /// Somebody has given the place its own signature back, as `swapon` does, so
