@@ -18,9 +18,11 @@ mod image;
 mod places;
 mod power;
 mod refusals;
+mod settings;
 mod shortages;
 mod steps;
 mod swsusp;
+pub mod torture;
 
 /// One scenario.
 #[derive(Clone, Copy)]
@@ -82,6 +84,7 @@ pub fn all() -> Vec<Scenario> {
         cycles::SCENARIOS,
         places::SCENARIOS,
         refusals::SCENARIOS,
+        settings::SCENARIOS,
         aborts::SCENARIOS,
         damage::SCENARIOS,
         power::SCENARIOS,

@@ -17,6 +17,7 @@ mod packages;
 mod paths;
 mod progress;
 mod system;
+mod torture;
 mod vm;
 
 use kernel::Config;
@@ -44,6 +45,8 @@ enum Task {
     },
     /// Builds user-mode Linux with the KUnit suites and says where it is
     Uml,
+    /// Runs the long tests; one line counts them
+    Torture(torture::Args),
     /// Measures swsusp and Dormouse in the same guest, one after the other
     Bench(bench::Args),
     /// Runs a shell script in a guest, over one or several boots
@@ -69,6 +72,7 @@ fn run(task: Task) -> Result<bool> {
             println!("{}", kernel::build(&paths, config)?.folder.display());
             Ok(true)
         }
+        Task::Torture(args) => torture::run(&paths, &args),
         Task::Bench(args) => bench::run(&paths, args),
         Task::Vm(args) => vm::run(&paths, args),
     }

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Random flips in images, each in a real boot.
+
+use anyhow::{Context, Result};
+
+use super::{Counts, Random};
+use crate::damage::Asleep;
+use crate::image::{Part, Run};
+use crate::steps::resume;
+use crate::Lab;
+
+/// Boots `count` damaged images, and in the end the one that is whole.
+///
+/// # Errors
+///
+/// When there is no image, or the whole one is not resumed.
+pub fn run(lab: &Lab, random: &mut Random, count: u64, counts: &Counts) -> Result<()> {
+    let mut asleep = Asleep::new(lab)?;
+    for number in 1..=count {
+        // Otherwise nearly all of them would be in pages.
+        let part = Part::ALL[random.below(Part::ALL.len() as u64) as usize];
+        let runs: Vec<Run> = asleep
+            .runs
+            .iter()
+            .filter(|run| run.part == part)
+            .copied()
+            .collect();
+        let run = runs[random.below(runs.len() as u64) as usize];
+        let (at, bit) = (run.at + random.below(run.len), random.below(8) as u32);
+        let result = asleep
+            .refuses(part, at, bit)
+            .and_then(|()| asleep.vm.assert_clean());
+        match result {
+            Ok(()) => counts.flips.good(),
+            Err(error) => {
+                println!("flip {number}: {error:#}");
+                asleep.vm.kill();
+            }
+        }
+    }
+    let whole = asleep.restore().and_then(|()| resume(&mut asleep.vm));
+    counts.kept(whole.context("the image without any flip"))
+}
