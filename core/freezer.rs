@@ -49,21 +49,15 @@ impl Freezer for Pm {
     }
 
     fn begin(&self, kept: &Kept) -> Result {
-        for (i, &pid) in kept.iter().enumerate().filter(|(_, &pid)| pid != 0) {
-            if let Err(e) = hibernate::set_no_pm_freeze(pid, true) {
-                for &done in kept.iter().take(i).filter(|&&pid| pid != 0) {
-                    let _ = hibernate::set_no_pm_freeze(done, false);
-                }
-                return Err(e);
-            }
+        for &pid in kept.iter().filter(|&&pid| pid != 0) {
+            hibernate::set_no_pm_freeze(pid).inspect_err(|_| self.end(kept))?;
         }
         Ok(())
     }
 
     fn end(&self, kept: &Kept) {
-        for &pid in kept.iter().filter(|&&pid| pid != 0) {
-            // A task that has ended in the meantime has no flag to clear.
-            let _ = hibernate::set_no_pm_freeze(pid, false);
+        if kept.iter().any(|&pid| pid != 0) {
+            hibernate::clear_no_pm_freeze();
         }
     }
 }

@@ -73,7 +73,8 @@ pub(super) fn store_kept(engine: &Engine, value: &str) -> Result {
             pr_err!("keep_running: at most {} tasks\n", MOST_KEPT);
             return Err(EINVAL);
         };
-        if pid <= 0 {
+        // Everything descends from init.
+        if pid <= 1 {
             return Err(EINVAL);
         }
         *slot = pid;

@@ -64,13 +64,19 @@ pub fn wakeup_pending() -> bool {
     unsafe { ffi::dormouse_wakeup_pending() }
 }
 
-/// Exempts the process `pid` with all its threads from being frozen for hibernation, or not any
-/// more. Children inherit it. Any context but NMI.
+/// Exempts the process `pid` and all that it has started from being frozen for hibernation, with
+/// all their threads. Children inherit it. Any context but NMI.
 ///
 /// # Errors
 ///
 /// `ESRCH` when there is no such process.
-pub fn set_no_pm_freeze(pid: i32, on: bool) -> Result {
+pub fn set_no_pm_freeze(pid: i32) -> Result {
     // SAFETY: Any number is allowed.
-    to_result(unsafe { ffi::dormouse_set_no_pm_freeze(pid, on) })
+    to_result(unsafe { ffi::dormouse_set_no_pm_freeze(pid) })
+}
+
+/// Undoes [`set_no_pm_freeze`] for everybody. Any context but NMI.
+pub fn clear_no_pm_freeze() {
+    // SAFETY: No requirements.
+    unsafe { ffi::dormouse_clear_no_pm_freeze() }
 }

@@ -139,7 +139,8 @@ bool dormouse_hibernation_available(void);
 int dormouse_trigger_hibernate(void);
 int dormouse_trigger_resume(void);
 bool dormouse_wakeup_pending(void);
-int dormouse_set_no_pm_freeze(s32 pid, bool on);
+int dormouse_set_no_pm_freeze(s32 pid);
+void dormouse_clear_no_pm_freeze(void);
 
 #if defined(CONFIG_DORMOUSE_HIBERNATE)
 

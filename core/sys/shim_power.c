@@ -55,30 +55,56 @@ bool dormouse_wakeup_pending(void)
 	return pm_wakeup_pending();
 }
 
+static bool descends_from(struct task_struct *task, struct task_struct *process)
+{
+	/* Ends at the idle task, the parent of init and kthreadd. */
+	for (; task->pid; task = rcu_dereference(task->real_parent))
+		if (same_thread_group(task, process))
+			return true;
+	return false;
+}
+
 /**
- * dormouse_set_no_pm_freeze - Exempt a process from freezing, or not any more.
+ * dormouse_set_no_pm_freeze - Exempt a process from freezing.
  * @pid: Its ID in the namespace of the caller.
- * @on: True to exempt it.
+ *
+ * What it has started is exempted, too: a process that waits for a frozen
+ * child would stand still as well.
  *
  * Context: Any but NMI.
  * Return: 0 or -ESRCH.
  */
-int dormouse_set_no_pm_freeze(s32 pid, bool on)
+int dormouse_set_no_pm_freeze(s32 pid)
 {
-	struct task_struct *process, *thread;
+	struct task_struct *process, *p, *thread;
 	int ret = -ESRCH;
 
 	rcu_read_lock();
 	process = find_task_by_vpid(pid);
 	if (process) {
-		for_each_thread(process, thread) {
-			if (on)
+		for_each_process_thread(p, thread)
+			if (descends_from(p, process))
 				task_set_no_pm_freeze(thread);
-			else
-				task_clear_no_pm_freeze(thread);
-		}
 		ret = 0;
 	}
 	rcu_read_unlock();
 	return ret;
+}
+
+/**
+ * dormouse_clear_no_pm_freeze - Exempt nobody from freezing any more.
+ *
+ * Children inherit the exemption and may have another parent by now, so this
+ * goes through all of them.
+ *
+ * Context: Any but NMI.
+ */
+void dormouse_clear_no_pm_freeze(void)
+{
+	struct task_struct *p, *thread;
+
+	rcu_read_lock();
+	for_each_process_thread(p, thread)
+		task_clear_no_pm_freeze(thread);
+	rcu_read_unlock();
 }
