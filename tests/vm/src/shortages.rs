@@ -141,7 +141,7 @@ fn disk_full(lab: &Lab) -> Result<()> {
     set(&mut vm, "compressor", "lz4")?;
     set(&mut vm, "enabled", "1")?;
     // Nothing of this can be compressed.
-    vm.run("head -c 80M /dev/urandom > /tmp/noise; md5sum /tmp/noise > /tmp/sum")?;
+    vm.run("dd if=/dev/urandom of=/tmp/noise bs=1M count=80 2>&1 && md5sum /tmp/noise > /tmp/sum")?;
     vm.run("mkswap /dev/vda 4096; swapon /dev/vda")?;
     fails(&mut vm, "No space left on device")?;
     let result = expect_result(

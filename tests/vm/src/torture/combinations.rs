@@ -108,8 +108,11 @@ fn file(vm: Vm) -> Result<Vm> {
     vm.set_append(&format!(
         "resume=/dev/vda resume_offset={block} dm.resume=1"
     ));
-    // So that modes which stay in this kernel find it, too.
-    vm.run(&format!("echo {block} > /sys/power/resume_offset"))?;
+    // So that a reboot finds it, too.
+    vm.run("swapoff /mnt/swap && umount /mnt")?;
+    vm.power_off()?;
+    vm.boot()?;
+    vm.run("mkdir /mnt && mount -t ext4 /dev/vda /mnt && swapon /mnt/swap")?;
     Ok(vm)
 }
 
