@@ -24,11 +24,11 @@
 
 pub mod blockmap;
 pub mod blockspace;
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+pub mod control;
 pub mod cryptocomp;
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub mod cycle;
-#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
-pub mod control;
 pub mod engine;
 pub mod errno;
 pub mod extent;
