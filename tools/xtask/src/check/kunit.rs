@@ -13,7 +13,7 @@ use crate::kernel::{self, Config};
 use crate::paths::Paths;
 
 /// How long all suites may take.
-const TIMEOUT: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(900);
 
 /// Builds and runs them; prints what failed.
 ///
