@@ -36,7 +36,7 @@ use plan::Plan;
 use resume::Resume;
 use save::Save;
 
-pub use open::{erase, inspect};
+pub use open::{erase, inspect, with_place};
 
 /// What the steps of a cycle hand on to each other.
 struct State {

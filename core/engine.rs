@@ -61,6 +61,9 @@ pub struct Requests {
     pub start: bool,
     /// A resume through sysfs.
     pub resume: Option<ResumeRequest>,
+    /// The place that a resume through sysfs named last, so that whoever is
+    /// told to try again or to erase what is there need not name it again.
+    pub named: Text<TARGET_MAX>,
 }
 
 /// The engine.
@@ -100,6 +103,7 @@ impl Engine {
             requests <- new_mutex!(Requests {
                 start: false,
                 resume: None,
+                named: Text::new(),
             }, "dormouse::requests"),
             report <- Report::new(&PROGRESS),
             progress: &PROGRESS,

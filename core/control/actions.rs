@@ -7,7 +7,6 @@
 use crate::cycle;
 use crate::engine::{Engine, ResumeRequest};
 use crate::progress::Step;
-use crate::storage::Place;
 use crate::sys::hibernate;
 use crate::sys::sysfs::ShowBuf;
 use crate::target::{self, Target, TARGET_MAX};
@@ -55,7 +54,12 @@ pub(super) fn store_resume(engine: &Engine, value: &str) -> Result {
         }
     }
     engine.configure(|_| ())?;
-    engine.requests(|r| r.resume = Some(request));
+    engine.requests(|r| {
+        if !request.target.is_empty() {
+            r.named = request.target;
+        }
+        r.resume = Some(request);
+    });
     let result = hibernate::trigger_resume();
     engine.requests(|r| r.resume = None);
     result
@@ -96,7 +100,11 @@ pub(super) fn show_last_result(engine: &Engine, out: &mut ShowBuf<'_>) -> Result
 
 pub(super) fn show_image(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
     engine.configure(|_| ())?;
-    with_place(engine, |place| cycle::inspect(place, out))
+    match cycle::with_place(engine, |place| cycle::inspect(place, out)) {
+        // There is no place to look at.
+        Err(e) if e == ENODEV => print(out, format_args!("none\n")),
+        result => result,
+    }
 }
 
 /// `erase` takes the image off the target and gives the target back.
@@ -105,16 +113,7 @@ pub(super) fn store_image(engine: &Engine, value: &str) -> Result {
         return Err(EINVAL);
     }
     engine.configure(|_| ())?;
-    with_place(engine, cycle::erase)
-}
-
-/// The place that a resume would look at.
-fn with_place<R>(engine: &Engine, f: impl FnOnce(Place<'_>) -> Result<R>) -> Result<R> {
-    let target = engine.settings(|s| s.target);
-    match hibernate::resume_device() {
-        Some(dev) if target == *"auto" => f(Place::Resume(dev)),
-        _ => f(Place::Target(target.as_str())),
-    }
+    cycle::with_place(engine, cycle::erase)
 }
 
 pub(super) fn show_stats(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {

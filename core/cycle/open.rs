@@ -19,6 +19,7 @@ use crate::pipeline::read::Source;
 use crate::registry::{self, Pinned};
 use crate::storage::{Place, Signature, Space, Storage};
 use crate::sys::buf::Buf;
+use crate::sys::hibernate;
 use crate::sys::ioq::IoQueue;
 use crate::sys::table::Table;
 use crate::sys::uts;
@@ -216,6 +217,28 @@ fn read_root(
         list.push(chunk?, GFP_KERNEL).map_err(Error::from)?;
     }
     Ok(list)
+}
+
+/// Calls `f` with the place where an image is to be looked for: the target
+/// setting, or else what `resume=` or `/sys/power/resume` named, or else what a
+/// resume through our own sysfs named last. May sleep.
+///
+/// # Errors
+///
+/// `ENODEV` when there is none of these; otherwise what `f` says.
+pub fn with_place<R>(engine: &Engine, f: impl FnOnce(Place<'_>) -> Result<R>) -> Result<R> {
+    let target = engine.settings(|s| s.target);
+    if target != *"auto" {
+        return f(Place::Target(target.as_str()));
+    }
+    if let Some(dev) = hibernate::resume_device() {
+        return f(Place::Resume(dev));
+    }
+    let named = engine.requests(|r| r.named);
+    if named.is_empty() {
+        return Err(ENODEV);
+    }
+    f(Place::Target(named.as_str()))
 }
 
 /// Writes what is at `place` for a person to read. May sleep.

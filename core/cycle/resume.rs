@@ -17,7 +17,6 @@ use crate::storage::{Place, Signature, Space};
 use crate::sys::hibernate;
 use crate::sys::ioq::IoQueue;
 use crate::sys::restore::Destinations;
-use crate::target::TARGET_MAX;
 use crate::text::Text;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -34,19 +33,28 @@ pub(super) struct Resume {
     _stopped: Option<plan::Stopped>,
 }
 
-/// Where to look, from what was asked for, the command line and the settings.
+/// Opens the place that was asked for, or the one that settings and command
+/// line name.
 fn search(engine: &Engine, request: Option<&ResumeRequest>) -> Result<Arc<dyn Space>> {
-    if let Some(r) = request.filter(|r| !r.target.is_empty()) {
-        return Ok(open::find(Place::Target(r.target.as_str()))?.1);
+    match request.filter(|r| !r.target.is_empty()) {
+        Some(r) => Ok(open::find(Place::Target(r.target.as_str()))?.1),
+        None => open::with_place(engine, |place| Ok(open::find(place)?.1)),
     }
-    if let Some(dev) = hibernate::resume_device() {
-        return Ok(open::find(Place::Resume(dev))?.1);
-    }
-    let target: Text<TARGET_MAX> = engine.settings(|s| s.target);
-    if target == *"auto" {
-        return Err(ENODEV);
-    }
-    Ok(open::find(Place::Target(target.as_str()))?.1)
+}
+
+/// How often a load may be cut off, by a power cut or a crash, before the image
+/// is left alone. A load changes nothing, so it may be tried again; but a
+/// machine that crashes whenever it loads has to come up in the end.
+const MOST_LOADS: u32 = 3;
+
+/// Refuses an image that could be resumed, but not without being asked.
+fn kept(engine: &Engine, why: core::fmt::Arguments<'_>) -> Error {
+    engine.fail(
+        errno::error(errno::EALREADY),
+        format_args!(
+            "{why}; it is kept: write \"retry\" to /sys/power/hibernate/resume to try again, or \"erase\" to /sys/power/hibernate/image"
+        ),
+    )
 }
 
 /// Whether the state of the superblock allows a resume now.
@@ -79,13 +87,15 @@ fn may_resume(engine: &Engine, space: &dyn Space, sb: &mut Superblock, retry: bo
             put_superblock(space, sb, Signature::Own)?;
             Err(ENODEV)
         }
-        State::Committed | State::Resuming if sb.attempts != 0 && !retry => {
+        State::Resuming if !retry => Err(kept(
+            engine,
+            format_args!("a restore of this image was begun before and did not succeed"),
+        )),
+        State::Committed if sb.attempts >= MOST_LOADS && !retry => {
             let times = sb.attempts;
-            Err(engine.fail(
-                errno::error(errno::EALREADY),
-                format_args!(
-                    "a restore of this image was begun before (attempts: {times}) and did not succeed; it is kept: write \"retry\" to /sys/power/hibernate/resume to try again, or \"erase\" to /sys/power/hibernate/image"
-                ),
+            Err(kept(
+                engine,
+                format_args!("loading this image was cut off {times} times"),
             ))
         }
         State::Committed | State::Resuming => Ok(()),
@@ -247,23 +257,21 @@ impl Resume {
         engine.stats.in_place_pages.set(in_place as u64);
         let kb = self.described.commit.image_pages.saturating_mul(4);
         let ms = ns / 1_000_000;
+        self.hand_over(ms).map_err(|e| self.failed(engine, e))?;
         pr_info!(
             "loaded {} kB of memory in {} ms ({} kB/s)\n",
             kb,
             ms,
             kb.saturating_mul(1000).checked_div(ms).unwrap_or(kb)
         );
-        self.hand_over(ms)
-            .map_err(|e| self.failed(engine, e))
-            .map(|()| self.described.platform)
+        Ok(self.described.platform)
     }
 
-    /// Records that a resume begins. From now on a machine that stops without
-    /// a word has tried this image, and will not try it again by itself.
+    /// Records that a load begins, so that one that is cut off counts.
     fn begin(&mut self, engine: &Engine) -> Result {
         let sb = &mut self.superblock;
         sb.attempts = sb.attempts.saturating_add(1);
-        self.record(State::Resuming).map_err(|e| {
+        self.record(State::Committed).map_err(|e| {
             engine.fail(
                 e,
                 format_args!("the attempt could not be recorded; the image is kept"),
@@ -282,8 +290,9 @@ impl Resume {
         )
     }
 
-    /// Leaves word for the restored kernel and gives the pages to the
-    /// architecture.
+    /// Records that the restore begins: from now on a machine that stops
+    /// without a word will not try this image again by itself. Leaves word for
+    /// the restored kernel, and gives the pages to the architecture.
     fn hand_over(&mut self, ms: u64) -> Result {
         let story = Text::<160>::format(format_args!(
             "{}, loaded in {ms} ms",
@@ -352,7 +361,7 @@ impl Resume {
             Step::Restore as u32,
             last.sentence.as_str(),
         );
-        if self.record(State::Committed).is_err() {
+        if self.record(State::Resuming).is_err() {
             pr_err!("the failed attempt could not be recorded\n");
         }
     }

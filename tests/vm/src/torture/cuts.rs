@@ -10,7 +10,7 @@ use dormouse_vm::Vm;
 
 use super::{Counts, Random};
 use crate::image;
-use crate::power::{retry, BEGUN};
+use crate::power::retry;
 use crate::steps::{boot_fresh, expect_result, expect_type, prepare, resume};
 use crate::Lab;
 
@@ -60,7 +60,9 @@ impl Victim {
     fn come_back(&mut self, counts: &Counts) -> Result<()> {
         let vm = &mut self.vm;
         let superblock = image::superblock(vm.get_disk(0)?)?;
-        let attempts = superblock.as_ref().map_or(0, |found| found.attempts);
+        let taken_over = superblock
+            .as_ref()
+            .is_some_and(|found| found.state == State::Resuming || found.attempts >= 3);
         if !image::is_complete(vm.get_disk(0)?)? {
             expect_type(vm, 0, "swap")?;
             boot_fresh(vm)?;
@@ -71,12 +73,12 @@ impl Victim {
             return prepare(vm);
         }
         expect_type(vm, 0, "swsuspend")?;
-        counts.kept(if attempts == 0 {
-            resume(vm)
-        } else {
+        counts.kept(if taken_over {
             boot_fresh(vm)
-                .and_then(|()| expect_result(vm, -114, &[BEGUN, "it is kept"]))
+                .and_then(|()| expect_result(vm, -114, &["it is kept"]))
                 .and_then(|_| retry(vm))
+        } else {
+            resume(vm)
         })?;
         expect_type(vm, 0, "swap")
     }
