@@ -7,6 +7,10 @@
 //! counts in `/sys/power/dormouse_count/`. Frames come out as they go in, so
 //! this is also the smallest transform that does something. Build it with
 //! `make -C samples KDIR=<tree of the kernel> O=<its output>`.
+//!
+//! The counts are in memory, so a resume takes them back to the snapshot with
+//! everything else: what is counted after it shows in a save that is given up,
+//! or to a task that keeps running while the others are frozen.
 
 #![forbid(unsafe_code)]
 
