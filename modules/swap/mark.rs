@@ -195,11 +195,20 @@ impl Part {
     /// Whether `now`, the last sector, says that this member is part of a
     /// complete image.
     pub(crate) fn is_marked(&self, now: &Sector) -> bool {
-        matches!(
-            sector::decode(now),
-            Found::Ours { record, image: true }
-                if record.role == Role::Member && record.map == self.record.map
-        )
+        self.mark_of(now) == Some(true)
+    }
+
+    /// The signature beside the record of this member, if that is there:
+    /// whether it is that of an image.
+    fn mark_of(&self, now: &Sector) -> Option<bool> {
+        match sector::decode(now) {
+            Found::Ours { record, image }
+                if record.role == Role::Member && record.map == self.record.map =>
+            {
+                Some(image)
+            }
+            _ => None,
+        }
     }
 
     /// Writes the mark of a member, unless it is there. May sleep.
@@ -216,14 +225,15 @@ impl Part {
         self.header.put(&sector)
     }
 
-    /// Takes the mark off a member if there is one of this image. May sleep.
+    /// Takes the mark off a member if there is one of this image, also one
+    /// whose signature somebody has replaced by the area's own. May sleep.
     ///
     /// # Errors
     ///
     /// As [`Header::look`] and [`Header::put`].
     pub(crate) fn unmark_member(&self) -> Result {
         let now = self.header.look()?;
-        if !self.is_marked(&now) {
+        if self.mark_of(&now).is_none() {
             return Ok(());
         }
         self.header.put(&self.header.original(&now)?)
