@@ -198,10 +198,9 @@ fn striped(lab: &Lab) -> Result<()> {
     );
     resume(&mut vm)?;
     both_types(&vm, "swap")?;
-    let used = vm.run("cat /proc/swaps")?;
     there_and_back(&mut vm)?;
-    let now = vm.run("cat /proc/swaps")?;
-    ensure!(used == now, "swap in use before:\n{used}after:\n{now}");
+    // Would never end if a slot of the image was still taken.
+    vm.run("swapoff /dev/vda && swapoff /dev/vdb && guest work verify")?;
     vm.assert_clean()
 }
 
