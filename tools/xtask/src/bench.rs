@@ -46,9 +46,9 @@ pub struct Args {
     /// Measure only one of the two
     #[arg(long, value_enum)]
     only: Option<Peer>,
-    /// Where the numbers go
-    #[arg(long, default_value = "bench.json")]
-    json: PathBuf,
+    /// Where the numbers go [default: bench.json, with --icount bench-icount.json]
+    #[arg(long)]
+    json: Option<PathBuf>,
     /// Boot this kernel instead of building one
     #[arg(long)]
     bzimage: Option<PathBuf>,
@@ -88,9 +88,14 @@ pub fn run(paths: &Paths, args: Args) -> Result<bool> {
             }
         }
     }
-    let numbers = report::json(&pairs, args.icount);
-    std::fs::write(&args.json, format!("{numbers:#}\n"))
-        .with_context(|| format!("cannot write {}", args.json.display()))?;
+    let name = if args.icount {
+        "bench-icount.json"
+    } else {
+        "bench.json"
+    };
+    let json = args.json.unwrap_or_else(|| name.into());
+    std::fs::write(&json, report::json(&pairs, args.icount)?)
+        .with_context(|| format!("cannot write {}", json.display()))?;
     print!("{}", report::table(&pairs, args.icount));
     Ok(true)
 }

@@ -64,8 +64,8 @@ pub struct Sample {
     pub atomic_seconds: f64,
     /// Seconds of writing the image.
     pub save_seconds: f64,
-    /// Seconds from the freeze to the power off.
-    pub whole_save_seconds: f64,
+    /// Seconds from the freeze to the power off; not with instruction counts.
+    pub whole_save_seconds: Option<f64>,
     /// Seconds of loading the image.
     pub load_seconds: f64,
     /// Seconds from the search for an image until tasks run again; not with
@@ -80,8 +80,10 @@ const START: &str = "#!/bin/sh
 echo 'bench: looking for an image' > /dev/kmsg
 echo /dev/vda > /sys/power/resume
 ";
+const FREEZING: &str = "Freezing user space processes";
 const OFF: &str = "reboot: Power down";
-const THAWED: &str = "Restarting tasks";
+/// The line that thawing begins with; it ends another one only later.
+const THAWED: &str = "OOM killer enabled";
 
 /// Runs one cycle: a guest with the workload is saved, powered off, loaded and
 /// verified.
@@ -99,6 +101,7 @@ pub fn run(setup: &Setup, peer: Peer, compressor: &str) -> Result<Sample> {
     save(&mut vm, patience(setup))?;
     let stored_bytes = written(&mut vm)? - before;
     let saved = Lines::new(&vm.log()?.lines());
+    let whole_save_seconds = whole(setup, &vm, FREEZING, OFF)?;
     vm.kill();
 
     let arrival = vm.boot()?;
@@ -108,11 +111,7 @@ pub fn run(setup: &Setup, peer: Peer, compressor: &str) -> Result<Sample> {
         vm.log()?.tail(25)
     );
     let loaded = Lines::new(&vm.log()?.lines());
-    let whole_load_seconds = if setup.icount {
-        None
-    } else {
-        Some(whole_load(&vm)?)
-    };
+    let whole_load_seconds = whole(setup, &vm, LOOKING, THAWED)?;
     let swapped = vm.run("awk 'NR > 1 { used += $4 } END { print used }' /proc/swaps")?;
     ensure!(
         swapped.trim() == "0",
@@ -132,7 +131,7 @@ pub fn run(setup: &Setup, peer: Peer, compressor: &str) -> Result<Sample> {
         stored_bytes,
         atomic_seconds,
         save_seconds,
-        whole_save_seconds: saved.seconds("Freezing user space processes", OFF)?,
+        whole_save_seconds,
         load_seconds,
         whole_load_seconds,
     })
@@ -218,15 +217,23 @@ fn written(vm: &mut Vm) -> Result<u64> {
         .context("QEMU does not count writes")
 }
 
-/// The restored kernel goes on with the clock of the saved one, so this is
-/// measured from outside.
-fn whole_load(vm: &Vm) -> Result<f64> {
+/// Seconds between two lines of the present boot's log as they came out of
+/// the guest. Its own clock does not do here: it stands still in the atomic
+/// section, and the restored kernel goes on with the one of the saved kernel.
+fn whole(setup: &Setup, vm: &Vm, from: &str, to: &str) -> Result<Option<f64>> {
+    if setup.icount {
+        return Ok(None);
+    }
     let log = vm.log()?;
     let at = |mark: &str| {
+        // The log may be behind what the guest does.
+        log.wait_for(mark, 0, Duration::from_secs(10))?;
         log.time_of(mark)
             .with_context(|| format!("the kernel log has no line with '{mark}'"))
     };
-    Ok((at(THAWED)? - at(LOOKING)?).as_secs_f64())
+    let time = at(to)?.checked_sub(at(from)?);
+    let time = time.with_context(|| format!("'{to}' came before '{from}'"))?;
+    Ok(Some(time.as_secs_f64()))
 }
 
 /// What both logs say of a cycle: pages of the image, those of them that take

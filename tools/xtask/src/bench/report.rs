@@ -2,12 +2,13 @@
 
 //! What comes out: rows, a table, JSON.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use anyhow::{ensure, Result};
-use serde_json::{json, Value};
+use serde::Serialize;
 
-use super::cycle::Sample;
+use super::cycle::{Peer, Sample};
 
 /// Both peers with one compressor and one number of processors.
 pub struct Pair {
@@ -53,9 +54,9 @@ pub fn median(samples: &[Sample]) -> Option<Sample> {
     result.stored_bytes = whole(|s| s.stored_bytes);
     result.atomic_seconds = float(|s| s.atomic_seconds);
     result.save_seconds = float(|s| s.save_seconds);
-    result.whole_save_seconds = float(|s| s.whole_save_seconds);
     result.load_seconds = float(|s| s.load_seconds);
-    if result.whole_load_seconds.is_some() {
+    if result.whole_save_seconds.is_some() && result.whole_load_seconds.is_some() {
+        result.whole_save_seconds = Some(float(|s| s.whole_save_seconds.unwrap_or(f64::NAN)));
         result.whole_load_seconds = Some(float(|s| s.whole_load_seconds.unwrap_or(f64::NAN)));
     }
     Some(result)
@@ -103,7 +104,7 @@ impl Pair {
             Row {
                 direction: "save",
                 seconds: each(|s| Some(s.save_seconds)),
-                whole: each(|s| Some(s.whole_save_seconds)),
+                whole: each(|s| s.whole_save_seconds),
                 atomic: each(|s| Some(s.atomic_seconds)),
             },
             Row {
@@ -123,92 +124,125 @@ impl Row {
             _ => None,
         }
     }
+
+    /// MB/s of both.
+    fn speeds(&self, pair: &Pair) -> [Option<f64>; 2] {
+        let bytes = pair.memory();
+        self.seconds
+            .map(|time| time.map(|seconds| bytes / seconds / 1e6))
+    }
 }
 
-fn rounded(value: Option<f64>, digits: i32) -> Value {
+/// What `bench.json` holds of one row: speed in 10^6 bytes a second. A side
+/// that was not measured is null.
+#[derive(Serialize)]
+struct Speed<'a> {
+    peer: &'a str,
+    compressor: &'a str,
+    vcpus: u32,
+    direction: &'a str,
+    peer_mb_s: Option<f64>,
+    dormouse_mb_s: Option<f64>,
+    ratio: Option<f64>,
+    peer_stored_bytes: Option<u64>,
+    dormouse_stored_bytes: Option<u64>,
+    peer_atomic_s: Option<f64>,
+    dormouse_atomic_s: Option<f64>,
+}
+
+/// The same when instructions were counted.
+#[derive(Serialize)]
+struct Count<'a> {
+    peer: &'a str,
+    compressor: &'a str,
+    direction: &'a str,
+    peer_instructions: Option<u64>,
+    dormouse_instructions: Option<u64>,
+    ratio: Option<f64>,
+}
+
+fn rounded(value: f64, digits: i32) -> f64 {
     let unit = 10f64.powi(digits);
-    value.map_or(Value::Null, |value| json!((value * unit).round() / unit))
+    (value * unit).round() / unit
 }
 
-/// The rows as the issue tracker's `bench.json` has them. With `instructions`
-/// times are counts of instructions, in a list of their own.
-pub fn json(pairs: &[Pair], instructions: bool) -> Value {
-    let mut rows = Vec::new();
-    let mut counts = Vec::new();
-    for pair in pairs {
-        for row in pair.rows() {
-            let mb_s = |seconds: Option<f64>| seconds.map(|s| pair.memory() / s / 1e6);
-            let [peer, dormouse] = row.seconds;
-            let stored = pair
-                .sides()
-                .map(|side| side.map(|sample| sample.stored_bytes));
-            let count = |seconds: Option<f64>| seconds.map(|s| (s * 1e9).round() as u64);
-            if instructions {
-                counts.push(json!({
-                    "peer": "swsusp",
-                    "compressor": pair.compressor,
-                    "direction": row.direction,
-                    "peer_instructions": count(peer),
-                    "dormouse_instructions": count(dormouse),
-                    "ratio": rounded(row.ratio(), 3),
-                }));
-                continue;
-            }
-            rows.push(json!({
-                "peer": "swsusp",
-                "compressor": pair.compressor,
-                "vcpus": pair.vcpus,
-                "direction": row.direction,
-                "peer_mb_s": rounded(mb_s(peer), 1),
-                "dormouse_mb_s": rounded(mb_s(dormouse), 1),
-                "ratio": rounded(row.ratio(), 3),
-                "peer_stored_bytes": stored[0],
-                "dormouse_stored_bytes": stored[1],
-                "peer_atomic_s": rounded(row.atomic[0], 6),
-                "dormouse_atomic_s": rounded(row.atomic[1], 6),
-            }));
+impl Pair {
+    fn speed<'a>(&'a self, row: &Row) -> Speed<'a> {
+        let [peer, dormouse] = row.speeds(self).map(|speed| speed.map(|s| rounded(s, 1)));
+        let stored = self
+            .sides()
+            .map(|side| side.map(|sample| sample.stored_bytes));
+        let atomic = row.atomic.map(|time| time.map(|t| rounded(t, 6)));
+        Speed {
+            peer: Peer::Swsusp.name(),
+            compressor: &self.compressor,
+            vcpus: self.vcpus,
+            direction: row.direction,
+            peer_mb_s: peer,
+            dormouse_mb_s: dormouse,
+            ratio: row.ratio().map(|ratio| rounded(ratio, 3)),
+            peer_stored_bytes: stored[0],
+            dormouse_stored_bytes: stored[1],
+            peer_atomic_s: atomic[0],
+            dormouse_atomic_s: atomic[1],
         }
     }
-    match instructions {
-        true => json!({ "instructions": counts }),
-        false => json!({ "rows": rows }),
+
+    fn count<'a>(&'a self, row: &Row) -> Count<'a> {
+        let [peer, dormouse] = row
+            .seconds
+            .map(|time| time.map(|t| (t * 1e9).round() as u64));
+        Count {
+            peer: Peer::Swsusp.name(),
+            compressor: &self.compressor,
+            direction: row.direction,
+            peer_instructions: peer,
+            dormouse_instructions: dormouse,
+            ratio: row.ratio().map(|ratio| rounded(ratio, 3)),
+        }
     }
 }
 
-/// The table for people. With `instructions` times are shown as millions of
+/// The contents of `bench.json`. With `instructions` times are counts of
+/// instructions, which are listed under a name of their own.
+///
+/// # Errors
+///
+/// When a number has no place in JSON.
+pub fn json(pairs: &[Pair], instructions: bool) -> Result<String> {
+    let rows = || {
+        pairs
+            .iter()
+            .flat_map(|pair| pair.rows().map(|row| (pair, row)))
+    };
+    let value = if instructions {
+        let counts: Vec<Count> = rows().map(|(pair, row)| pair.count(&row)).collect();
+        serde_json::to_string_pretty(&BTreeMap::from([("instructions", counts)]))
+    } else {
+        let speeds: Vec<Speed> = rows().map(|(pair, row)| pair.speed(&row)).collect();
+        serde_json::to_string_pretty(&BTreeMap::from([("rows", speeds)]))
+    };
+    Ok(value? + "\n")
+}
+
+/// The table for people. With `instructions` times are millions of
 /// instructions.
 pub fn table(pairs: &[Pair], instructions: bool) -> String {
-    let unit = if instructions { "Minstr" } else { "seconds" };
+    let time = if instructions {
+        "10^6 instr."
+    } else {
+        "seconds"
+    };
     let mut out = format!(
-        "{:<22}|{:^22}|{:^18}|{:^18}|{:^18}|{:^16}|{:^18}\n{:<22}",
-        "",
-        "MB/s of memory",
-        unit,
-        "whole, s",
-        "memory, MiB",
-        "stored, MiB",
-        "atomic, s",
-        "compressor cpus way"
+        "{:22}|{:^23}|{time:^17}|{:^17}|{:^17}|{:^17}|{:^17}\n",
+        "", "MB/s of memory", "whole, seconds", "memory, MiB", "stored, MiB", "atomic, seconds"
     );
-    for (width, ratio) in [
-        (7, true),
-        (8, false),
-        (8, false),
-        (8, false),
-        (7, false),
-        (8, false),
-    ] {
-        let _ = write!(
-            out,
-            "|{:>width$} {:>width$} ",
-            "swsusp",
-            "Dormouse",
-            width = width.max(8)
-        );
-        if ratio {
-            let _ = write!(out, "{:>5}", "ratio");
-        }
-    }
+    let _ = write!(
+        out,
+        "compressor cpus       |{:8}{:9}{:>6}",
+        "swsusp", "dormouse", "ratio"
+    );
+    out.push_str(&"|  swsusp dormouse".repeat(5));
     out.push('\n');
     for pair in pairs {
         for row in pair.rows() {
@@ -218,50 +252,44 @@ pub fn table(pairs: &[Pair], instructions: bool) -> String {
     out
 }
 
+fn cell(value: Option<f64>, digits: usize) -> String {
+    value.map_or("-".to_string(), |value| format!("{value:.digits$}"))
+}
+
+fn cells(out: &mut String, values: [Option<f64>; 2], digits: usize) {
+    let [swsusp, dormouse] = values.map(|value| cell(value, digits));
+    let _ = write!(out, "|{swsusp:>8} {dormouse:>8}");
+}
+
 fn line(out: &mut String, pair: &Pair, row: &Row, instructions: bool) {
-    let cell = |value: Option<f64>, digits: usize| {
-        value.map_or("-".to_string(), |value| format!("{value:.digits$}"))
-    };
-    let two = |out: &mut String, values: [Option<f64>; 2], digits: usize| {
-        let [a, b] = values.map(|value| cell(value, digits));
-        let _ = write!(out, "|{a:>8} {b:>8} ");
-    };
     let mib = |get: fn(Sample) -> u64| {
-        pair.sides()
-            .map(|side| side.map(|sample| get(sample) as f64 / f64::from(1 << 20)))
+        let size = |sample| get(sample) as f64 / f64::from(1 << 20);
+        pair.sides().map(|side| side.map(size))
     };
-    let _ = write!(
-        out,
-        "{:<10} {:>4} {:<6}",
-        pair.compressor, pair.vcpus, row.direction
-    );
-    let speeds = row
-        .seconds
-        .map(|time| time.map(|time| pair.memory() / time / 1e6));
-    two(out, if instructions { [None, None] } else { speeds }, 1);
-    let _ = write!(out, "{:>5}", cell(row.ratio(), 2));
-    match instructions {
-        true => two(out, row.seconds.map(|time| time.map(|time| time * 1e3)), 0),
-        false => two(out, row.seconds, 2),
+    let (name, cpus, way) = (&pair.compressor, pair.vcpus, row.direction);
+    let _ = write!(out, "{name:<10} {cpus:>4}  {way:<5}");
+    if instructions {
+        cells(out, [None, None], 0);
+    } else {
+        cells(out, row.speeds(pair), 1);
     }
-    two(
-        out,
-        if instructions {
-            [None, None]
-        } else {
-            row.whole
-        },
-        2,
-    );
-    two(out, mib(|sample| sample.pages * 4096), 1);
-    two(out, mib(|sample| sample.stored_bytes), 1);
-    two(out, row.atomic, 3);
+    let _ = write!(out, "{:>6}", cell(row.ratio(), 2));
+    if instructions {
+        cells(out, row.seconds.map(|time| time.map(|t| t * 1e3)), 0);
+    } else {
+        cells(out, row.seconds, 2);
+    }
+    cells(out, row.whole, 2);
+    cells(out, mib(|sample| sample.pages * 4096), 1);
+    cells(out, mib(|sample| sample.stored_bytes), 1);
+    cells(out, row.atomic, 3);
     out.push('\n');
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     fn sample(save_seconds: f64) -> Sample {
         Sample {
@@ -270,9 +298,9 @@ mod tests {
             stored_bytes: 2_000_000,
             atomic_seconds: 0.1,
             save_seconds,
-            whole_save_seconds: 3.0,
+            whole_save_seconds: Some(3.0),
             load_seconds: 1.0,
-            whole_load_seconds: None,
+            whole_load_seconds: Some(4.0),
         }
     }
 
@@ -283,41 +311,51 @@ mod tests {
         assert_eq!(median(&samples).unwrap().save_seconds, 2.0);
     }
 
+    fn pair(swsusp: Option<Sample>, dormouse: Option<Sample>) -> Pair {
+        Pair {
+            compressor: "lz4".into(),
+            vcpus: 2,
+            swsusp,
+            dormouse,
+        }
+    }
+
+    fn first(pair: Pair, instructions: bool, list: &str) -> Value {
+        let text = json(&[pair], instructions).unwrap();
+        let mut value: Value = serde_json::from_str(&text).unwrap();
+        value[list][0].take()
+    }
+
     #[test]
     fn a_missing_side_is_null() {
-        let alone = Pair {
-            compressor: "zstd".into(),
-            vcpus: 2,
-            swsusp: None,
-            dormouse: Some(sample(2.0)),
-        };
-        let row = &json(&[alone], false)["rows"][0];
+        let row = first(pair(None, Some(sample(2.0))), false, "rows");
         assert_eq!(row["dormouse_mb_s"], 2.0);
-        assert!(row["peer_mb_s"].is_null() && row["ratio"].is_null());
-        assert!(row["peer_stored_bytes"].is_null());
+        for name in ["peer_mb_s", "ratio", "peer_stored_bytes", "peer_atomic_s"] {
+            assert_eq!(row.get(name), Some(&Value::Null), "{name}");
+        }
     }
 
     #[test]
-    fn the_ratio_is_that_of_times_and_other_memory_is_refused() {
-        let mut pair = Pair {
-            compressor: "lz4".into(),
-            vcpus: 1,
-            swsusp: Some(sample(4.0)),
-            dormouse: Some(sample(2.0)),
-        };
-        assert_eq!(json(&[pair_of(&pair)], false)["rows"][0]["ratio"], 2.0);
-        assert!(pair.check().is_ok());
-        pair.dormouse = Some(Sample {
-            pages: 900,
-            ..sample(2.0)
-        });
-        assert!(pair.check().is_err());
+    fn the_ratio_is_that_of_times() {
+        let row = first(pair(Some(sample(4.0)), Some(sample(2.0))), false, "rows");
+        assert_eq!(row["ratio"], 2.0);
+        assert_eq!(row["direction"], "save");
+        let count = first(
+            pair(Some(sample(4.0)), Some(sample(2.0))),
+            true,
+            "instructions",
+        );
+        assert_eq!(count["peer_instructions"], 4_000_000_000_u64);
     }
 
-    fn pair_of(pair: &Pair) -> Pair {
-        Pair {
-            compressor: pair.compressor.clone(),
-            ..*pair
-        }
+    #[test]
+    fn other_memory_is_refused() {
+        let other = |pages| Sample {
+            pages,
+            ..sample(2.0)
+        };
+        assert!(pair(Some(sample(4.0)), Some(other(1030))).check().is_ok());
+        assert!(pair(Some(sample(4.0)), Some(other(900))).check().is_err());
+        assert!(pair(None, Some(other(900))).check().is_ok());
     }
 }
