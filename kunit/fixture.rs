@@ -19,6 +19,7 @@ use core::sync::atomic::{
     AtomicUsize,
     Ordering, //
 };
+use dormouse::sys::time;
 use kernel::page::Page;
 use kernel::prelude::*;
 
@@ -79,6 +80,20 @@ impl Scale {
 /// Pages in use. May sleep.
 pub(crate) fn used_pages() -> Result<usize> {
     Ok(Scale::new()?.used())
+}
+
+/// Pages that came into use since there were `used`; waits until they are
+/// fewer than `bound`, since what ended threads leave is only freed after a
+/// grace period, but not for ever. May sleep.
+pub(crate) fn lost_since(used: usize, bound: usize) -> Result<usize> {
+    for _ in 0..100 {
+        let lost = used_pages()?.saturating_sub(used);
+        if lost < bound {
+            return Ok(lost);
+        }
+        time::sleep_ms(30);
+    }
+    Ok(used_pages()?.saturating_sub(used))
 }
 
 /// Numbers without a pattern, the same ones in every run.
