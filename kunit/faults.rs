@@ -307,6 +307,8 @@ fn a_request_to_stop_ends_a_save() -> Verdict {
                     Ok(commit) => {
                         // Asked too late, the image is complete.
                         check!(number + 2 * workers >= requests, "stop at {number}");
+                        // The script would go on in the load.
+                        space.follow(Script::good(order));
                         PROGRESS.clear_abort();
                         let loaded = load(&pages, &space, &recipe, workers, &commit)?;
                         check!(loaded.result.is_ok() && loaded.wrong.is_none());

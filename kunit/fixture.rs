@@ -48,7 +48,7 @@ pub(crate) fn live() -> usize {
 }
 
 /// Pages that come and go with what the kernel does meanwhile.
-pub(crate) const NOISE_PAGES: usize = 300;
+pub(crate) const NOISE_PAGES: usize = 600;
 
 /// Measures how much memory is in use.
 ///
