@@ -247,8 +247,8 @@ pub fn with_place<R>(engine: &Engine, f: impl FnOnce(Place<'_>) -> Result<R>) ->
 ///
 /// I/O errors; what the writer says.
 pub fn inspect(place: Place<'_>, out: &mut dyn Write) -> Result {
-    let space = match find(place) {
-        Ok((_, space)) => space,
+    let (_writer, space) = match find(place) {
+        Ok(found) => found,
         Err(e) if e == ENODEV => return say(out, format_args!("none\n")),
         Err(e) => return Err(e),
     };
@@ -275,7 +275,7 @@ pub fn inspect(place: Place<'_>, out: &mut dyn Write) -> Result {
 ///
 /// `ENODEV` when there is nothing of ours, I/O errors.
 pub fn erase(place: Place<'_>) -> Result {
-    let (_, space) = find(place)?;
+    let (_writer, space) = find(place)?;
     let (mut sb, _) = get_superblock(&*space)?.ok_or(ENODEV)?;
     sb.advance(State::Empty)?;
     put_superblock(&*space, &mut sb, Signature::Own)

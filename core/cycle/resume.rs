@@ -13,7 +13,8 @@ use crate::image::CHUNK_BYTES;
 use crate::pipeline::load::Reader;
 use crate::pipeline::read;
 use crate::progress::Step;
-use crate::storage::{Place, Signature, Space};
+use crate::registry::Pinned;
+use crate::storage::{Place, Signature, Space, Storage};
 use crate::sys::hibernate;
 use crate::sys::ioq::IoQueue;
 use crate::sys::restore::Destinations;
@@ -29,16 +30,21 @@ pub(super) struct Resume {
     begun: bool,
     // Kept until the restore or the close: the restore list points into it.
     destinations: Option<Arc<Destinations>>,
+    // Dropped last: its module holds the code of the space.
+    _writer: Option<Pinned<dyn Storage>>,
     // A save that is to be tested has its own.
     _stopped: Option<plan::Stopped>,
 }
 
 /// Opens the place that was asked for, or the one that settings and command
 /// line name.
-fn search(engine: &Engine, request: Option<&ResumeRequest>) -> Result<Arc<dyn Space>> {
+fn search(
+    engine: &Engine,
+    request: Option<&ResumeRequest>,
+) -> Result<(Pinned<dyn Storage>, Arc<dyn Space>)> {
     match request.filter(|r| !r.target.is_empty()) {
-        Some(r) => Ok(open::find(Place::Target(r.target.as_str()))?.1),
-        None => open::with_place(engine, |place| Ok(open::find(place)?.1)),
+        Some(r) => open::find(Place::Target(r.target.as_str())),
+        None => open::with_place(engine, open::find),
     }
 }
 
@@ -121,17 +127,19 @@ impl Resume {
         if !tested {
             engine.report.clear();
         }
-        let space = match own {
-            Some(space) => space,
-            None => search(engine, request.as_ref()).map_err(|e| {
-                if e != ENODEV {
-                    engine.fail(
-                        e,
-                        format_args!("no image could be looked for on \"{}\"", resume_file),
-                    );
-                }
-                e
-            })?,
+        let (writer, space) = match own {
+            Some(space) => (None, space),
+            None => search(engine, request.as_ref())
+                .map(|(writer, space)| (Some(writer), space))
+                .map_err(|e| {
+                    if e != ENODEV {
+                        engine.fail(
+                            e,
+                            format_args!("no image could be looked for on \"{}\"", resume_file),
+                        );
+                    }
+                    e
+                })?,
         };
         let (mut sb, signature) = match get_superblock(&*space) {
             Ok(Some(found)) => found,
@@ -161,6 +169,7 @@ impl Resume {
                 superblock: sb,
                 begun: false,
                 destinations: None,
+                _writer: writer,
             }),
             Err(refusal) => Err(refuse(engine, &*space, sb, refusal)),
         }
