@@ -26,7 +26,7 @@ impl fmt::Display for Kb {
 /// What a snapshot asks of memory. All numbers are pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryNeeds {
-    /// Pages that would be in the image if it were taken now.
+    /// Pages that the image may have if it is taken now.
     pub saveable: u64,
     /// Pages that the snapshot needs to hold those still: as many for a full copy.
     pub copies: u64,

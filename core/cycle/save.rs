@@ -142,9 +142,11 @@ fn make_room(engine: &Engine, plan: &Plan) -> Result<usize> {
         stopped(engine)?;
         let saveable = pages::count_saveable()?;
         let own = SaveJob::memory(&plan.recipe, saveable, plan.workers).div_ceil(PAGE);
+        let most = most_pages(saveable, own);
         let needs = MemoryNeeds {
-            saveable: saveable as u64,
-            copies: plan.snapshot.frames_needed(most_pages(saveable, own)) as u64,
+            // What is allocated after this count is in the image too.
+            saveable: most as u64,
+            copies: plan.snapshot.frames_needed(most) as u64,
             free: pages::free_pages() as u64,
             reserve: RESERVE_PAGES as u64,
             slack: 0,
