@@ -227,7 +227,15 @@ impl Claim<'_> {
 
     /// Fills all pages of this claim with `word`, in native byte order. Any context.
     pub fn fill(&mut self, word: u64) {
+        let [byte, ..] = word.to_ne_bytes();
+        // Above all zero: memset() is several times faster than a loop of words.
+        let uniform = word == u64::from_ne_bytes([byte; 8]);
         for &page in self.slots {
+            if uniform {
+                // SAFETY: As in `page`.
+                unsafe { page.cast::<u8>().write_bytes(byte, PAGE_BYTES) };
+                continue;
+            }
             // SAFETY: As in `page`; a page is aligned for words.
             let words = unsafe {
                 slice::from_raw_parts_mut(page.cast::<u64>(), PAGE_BYTES / mem::size_of::<u64>())
