@@ -62,6 +62,7 @@ use kernel::prelude::*;
 
 suite! { "dormouse_format":
     checksum_is_crc32c,
+    sum_of_payloads_is_xxh64,
     checksum_of_parts_is_that_of_the_whole,
     checksum_equals_its_definition,
     superblock_comes_back,
@@ -76,6 +77,12 @@ suite! { "dormouse_format":
 }
 
 const ID: ImageId = ImageId([0xd0; 16]);
+
+fn sum_of_payloads_is_xxh64() -> Verdict {
+    check_eq!(wire::payload_sum(b"123456789"), 0x8cb8_41db_40e6_ae83);
+    check_eq!(wire::payload_sum(b""), 0xef46_db37_51d8_e999);
+    Ok(())
+}
 
 fn checksum_is_crc32c() -> Verdict {
     check_eq!(wire::crc(b"123456789"), 0xe306_9283);

@@ -10,7 +10,8 @@
 
 use super::wire::{
     align8,
-    crc_without,
+    check_seal,
+    payload_sum,
     Reader, //
 };
 use super::{
@@ -34,6 +35,9 @@ pub const MAGIC: [u8; 4] = *b"DMFR";
 
 /// Offset of the seal.
 pub const CRC_AT: usize = 4;
+
+/// Offset of the sum of the payload.
+pub const SUM_AT: usize = 48;
 
 /// Bytes of a frame's header.
 pub const HEADER_BYTES: usize = 64;
@@ -151,24 +155,23 @@ impl<'a> Frame<'a> {
     ) -> Result<(Frame<'a>, usize)> {
         let mut r = Reader::new(bytes);
         r.magic(&MAGIC)?;
-        let crc = r.u32()?;
+        r.u32()?;
         let kind = r.u8()?;
         let applied = r.u8()?;
         let extent_count = usize::from(r.u16()?);
         let raw_len = r.u32()?;
         let stored_len = r.u32()?;
-        let sealed_len = size(extent_count, 0).saturating_add(stored_len as usize);
-        let sealed = bytes.get(..sealed_len).ok_or(Error::Truncated)?;
-        if crc_without(sealed, CRC_AT)? != crc {
-            return Err(Error::BadCrc);
-        }
+        let payload_at = size(extent_count, 0);
+        let sealed = bytes.get(..payload_at).ok_or(Error::Truncated)?;
+        check_seal(sealed, CRC_AT)?;
 
         r.zeros(4)?;
         let frame_no = r.u64()?;
         if r.id()? != *image_id {
             return Err(Error::OtherImage);
         }
-        r.zeros(16)?;
+        let sum = r.u64()?;
+        r.zeros(8)?;
         let kind = match kind {
             0 => Kind::Data,
             1 => Kind::Index,
@@ -180,8 +183,12 @@ impl<'a> Frame<'a> {
         }
         let extents = r.bytes(extent_count.saturating_mul(EXTENT_BYTES))?;
         let payload = r.bytes(stored_len as usize)?;
-        let len = align8(sealed_len);
-        r.zeros(len.saturating_sub(sealed_len))?;
+        if payload_sum(payload) != sum {
+            return Err(Error::BadCrc);
+        }
+        let end = payload_at.saturating_add(stored_len as usize);
+        let len = align8(end);
+        r.zeros(len.saturating_sub(end))?;
         let frame = Frame {
             kind,
             applied,

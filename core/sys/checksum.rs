@@ -10,3 +10,9 @@ pub fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
     // SAFETY: The bytes are valid for the call.
     unsafe { ffi::dormouse_crc32c(crc, bytes.as_ptr().cast(), bytes.len()) }
 }
+
+/// Returns the XXH64 of `bytes` with seed 0. Any context.
+pub fn xxh64(bytes: &[u8]) -> u64 {
+    // SAFETY: The bytes are valid for the call.
+    unsafe { ffi::dormouse_xxh64(bytes.as_ptr().cast(), bytes.len()) }
+}

@@ -30,6 +30,7 @@ s64 dormouse_realtime_s(void);
 void dormouse_sleep_ms(u32 ms);
 void dormouse_fill_random(void *bytes, size_t len);
 u32 dormouse_crc32c(u32 crc, const void *bytes, size_t len);
+u64 dormouse_xxh64(const void *bytes, size_t len);
 const char *dormouse_uts_release(void);
 const char *dormouse_uts_version(void);
 const char *dormouse_uts_machine(void);

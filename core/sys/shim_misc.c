@@ -21,6 +21,7 @@
 #include <linux/timekeeping.h>
 #include <linux/utsname.h>
 #include <linux/vmalloc.h>
+#include <linux/xxhash.h>
 
 #include "shim.h"
 
@@ -181,6 +182,19 @@ u32 dormouse_crc32c(u32 crc, const void *bytes, size_t len)
 		len -= part;
 	}
 	return crc;
+}
+
+/**
+ * dormouse_xxh64 - Compute an XXH64 with seed 0.
+ * @bytes: What to compute it of.
+ * @len: Length in bytes.
+ *
+ * Context: Any.
+ * Return: The hash.
+ */
+u64 dormouse_xxh64(const void *bytes, size_t len)
+{
+	return xxh64(bytes, len, 0);
 }
 
 /**

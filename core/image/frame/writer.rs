@@ -11,10 +11,12 @@ use super::{
     Kind,
     CRC_AT,
     HEADER_BYTES,
-    MAGIC, //
+    MAGIC,
+    SUM_AT, //
 };
 use crate::image::wire::{
     align8,
+    payload_sum,
     seal,
     Writer, //
 };
@@ -141,16 +143,20 @@ impl<'a> FrameWriter<'a> {
             raw_len,
             stored_len,
         )?;
-        let payload_end = size(self.extents, 0).saturating_add(stored_len as usize);
+        let payload_at = size(self.extents, 0);
+        let payload_end = payload_at.saturating_add(stored_len as usize);
         let end = align8(payload_end);
         let frame = self.buf.get_mut(..end).ok_or(Error::NoRoom)?;
+        let payload = frame.get(payload_at..payload_end).ok_or(Error::NoRoom)?;
+        let sum = payload_sum(payload);
         let mut w = Writer::at(frame, 9)?;
         w.u8(applied)?;
         w.u16(self.extents as u16)?;
         w.u32(raw_len)?;
         w.u32(stored_len)?;
+        Writer::at(frame, SUM_AT)?.u64(sum)?;
         Writer::at(frame, payload_end)?.zeros_to(end)?;
-        let sealed = frame.get_mut(..payload_end).ok_or(Error::NoRoom)?;
+        let sealed = frame.get_mut(..payload_at).ok_or(Error::NoRoom)?;
         seal(sealed, CRC_AT)?;
         Ok(end)
     }

@@ -77,9 +77,7 @@ pub fn header(data: &[u8]) {
 /// The frames of a chunk. One that is accepted is written back to the same bytes, unless its
 /// extents could have been fewer.
 pub fn frame(data: &[u8]) {
-    let extents = le32(data, 10) & 0xffff;
-    let sealed_len = frame::size(extents, 0).saturating_add(le32(data, 16));
-    with_seal(data, sealed_len, frame::CRC_AT, |data| {
+    let check = |data: &[u8]| {
         let mut rest = data;
         for found in frame::frames(data, &samples::ID, 2) {
             let Ok(found) = found else { break };
@@ -87,7 +85,26 @@ pub fn frame(data: &[u8]) {
             check_frame(&found, &rest[..len]);
             rest = &rest[len..];
         }
-    });
+    };
+    check(data);
+    let mut sealed = data.to_vec();
+    if seal_frame(&mut sealed).is_ok() {
+        check(&sealed);
+    }
+}
+
+/// Makes sum and seal of the frame at the start of `bytes` right, and returns its length.
+///
+/// # Errors
+///
+/// [`Error::Truncated`] or [`Error::NoRoom`] when it does not fit.
+pub fn seal_frame(bytes: &mut [u8]) -> image::Result<usize> {
+    let payload_at = frame::size(le32(bytes, 10) & 0xffff, 0);
+    let end = payload_at.saturating_add(le32(bytes, 16));
+    let sum = wire::payload_sum(bytes.get(payload_at..end).ok_or(Error::Truncated)?);
+    wire::Writer::at(bytes, frame::SUM_AT)?.u64(sum)?;
+    wire::seal(&mut bytes[..payload_at], frame::CRC_AT)?;
+    Ok(wire::align8(end))
 }
 
 fn check_frame(found: &Frame<'_>, bytes: &[u8]) {
@@ -257,10 +274,8 @@ fn seal_image(blocks: &mut [u8]) -> image::Result {
     for block in [samples::DATA_BLOCK, samples::INDEX_BLOCK] {
         let mut rest = part(blocks, block)?;
         while rest.starts_with(&frame::MAGIC) {
-            let extents = le32(rest, 10) & 0xffff;
-            let len = frame::size(extents, 0).saturating_add(le32(rest, 16));
-            seal_len(rest, len, frame::CRC_AT)?;
-            rest = rest.get_mut(wire::align8(len)..).unwrap_or_default();
+            let len = seal_frame(rest)?;
+            rest = rest.get_mut(len..).unwrap_or_default();
         }
     }
     let header = part(blocks, samples::HEADER_BLOCK)?;

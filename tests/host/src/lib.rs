@@ -39,4 +39,9 @@ pub mod checksum {
     pub fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
         !::crc32c::crc32c_append(!seed, bytes)
     }
+
+    /// Returns the XXH64 of `bytes` with seed 0.
+    pub fn xxh64(bytes: &[u8]) -> u64 {
+        xxhash_rust::xxh64::xxh64(bytes, 0)
+    }
 }

@@ -65,16 +65,16 @@ proptest! {
     }
 }
 
-// Seals the first `len` bytes after a change.
-fn sealed(mut bytes: Vec<u8>, len: usize, change: impl Fn(&mut [u8])) -> Option<Error> {
+// Seals the header and the extents of the first frame of `bytes` after a change.
+fn sealed(mut bytes: Vec<u8>, extents: usize, change: impl Fn(&mut [u8])) -> Option<Error> {
     change(&mut bytes);
-    wire::seal(&mut bytes[..len], 4).unwrap();
+    wire::seal(&mut bytes[..size(extents, 0)], 4).unwrap();
     Frame::decode(&bytes, &ID, 2).err()
 }
 
 #[test]
 fn refusals() {
-    let data = |change: fn(&mut [u8])| sealed(data_frame_bytes(), size(2, 0) + 27, change);
+    let data = |change: fn(&mut [u8])| sealed(data_frame_bytes(), 2, change);
     assert_eq!(data(|_| ()), None);
     assert_eq!(data(|b| b[0] = b'd'), Some(Error::BadMagic));
     assert_eq!(data(|b| b[8] = 2), Some(Error::UnknownFeature));
@@ -85,13 +85,17 @@ fn refusals() {
     assert_eq!(data(|b| b[19] = 0xff), Some(Error::Truncated));
     assert_eq!(data(|b| b[20] = 1), Some(Error::NotZero));
     assert_eq!(data(|b| b[32] = 0), Some(Error::OtherImage));
+    assert_eq!(data(|b| b[48] ^= 1), Some(Error::BadCrc));
+    assert_eq!(data(|b| b[55] ^= 1), Some(Error::BadCrc));
     assert_eq!(data(|b| b[63] = 1), Some(Error::NotZero));
+    assert_eq!(data(|b| b[size(2, 0)] ^= 1), Some(Error::BadCrc));
+    assert_eq!(data(|b| b[size(2, 0) + 26] ^= 1), Some(Error::BadCrc));
     assert_eq!(data(|b| b[70] = 0xff), Some(Error::PageRange));
     assert_eq!(data(|b| b[72] = 0), Some(Error::PageRange));
     assert_eq!(data(|b| b[76] = 1), Some(Error::NotZero));
     // The second extent begins within the first, with it, and before it.
     let second = |pfn: [u8; 2], count: u8| {
-        sealed(data_frame_bytes(), size(2, 0) + 27, |b| {
+        sealed(data_frame_bytes(), 2, |b| {
             b[80..82].copy_from_slice(&pfn);
             b[88] = count;
         })
@@ -107,8 +111,7 @@ fn refusals() {
     assert_eq!(data(|b| b[b.len() - 1] = 1), Some(Error::NotZero));
 
     let index = index_frame_bytes();
-    let len = index.len();
-    let index = |change: fn(&mut [u8])| sealed(index.clone(), len, change);
+    let index = |change: fn(&mut [u8])| sealed(index.clone(), 0, change);
     assert_eq!(index(|_| ()), None);
     assert_eq!(index(|b| b[8] = 0), Some(Error::BadCount));
     assert_eq!(index(|b| b[12] = 1), Some(Error::BadLength));

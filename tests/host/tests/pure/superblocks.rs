@@ -119,6 +119,12 @@ fn an_image_is_never_overwritten_or_revived() {
 }
 
 #[test]
+fn the_sum_of_payloads_is_xxh64() {
+    assert_eq!(wire::payload_sum(b"123456789"), 0x8cb8_41db_40e6_ae83);
+    assert_eq!(wire::payload_sum(b""), 0xef46_db37_51d8_e999);
+}
+
+#[test]
 fn the_checksum_is_crc32c() {
     // The check value of CRC-32C.
     assert_eq!(wire::crc(b"123456789"), 0xe306_9283);

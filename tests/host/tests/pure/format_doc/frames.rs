@@ -27,6 +27,17 @@ fn frame_bytes(
     out
 }
 
+// A frame like that of the table, with ones as payload.
+fn other_payload() -> Vec<u8> {
+    let mut out = vec![0; frame::worst_case(8)];
+    let mut writer = FrameWriter::begin(&mut out, Kind::Data, 0, &ImageId([0; 16])).unwrap();
+    writer.add_extent(0, 2).unwrap();
+    writer.payload_mut()[..8].fill(0xff);
+    writer.finish(1, 2 * PAGE as u32, 8).unwrap();
+    out.truncate(frame::HEADER_BYTES);
+    out
+}
+
 #[test]
 fn frame_tables() {
     let zero = ImageId([0; 16]);
@@ -50,14 +61,18 @@ fn frame_tables() {
         ("applied", Whole(make(0, &[(0, 2)], 0xfe, 8))),
         ("extent_count", Part(make(0, &[(0, 1), (9, 1)], 1, 8), &[])),
         ("raw_len", Part(make(0, &[(0, 32)], 1, 8), &[])),
-        ("stored_len", Part(make(0, &[(0, 2)], 1, 0x7_0000), &[])),
+        (
+            "stored_len",
+            Part(make(0, &[(0, 2)], 1, 0x7_0000), &["payload_sum"]),
+        ),
         ("reserved0", Fixed(vec![0; 4])),
         ("frame_no", Whole(make(ONES, &[(0, 2)], 1, 8))),
         (
             "image_id",
             Whole(cut(frame_bytes(OTHER, 0, &[(0, 2)], 1, 8))),
         ),
-        ("reserved1", Fixed(vec![0; 16])),
+        ("payload_sum", Whole(other_payload())),
+        ("reserved1", Fixed(vec![0; 8])),
     ];
     compare("Frame", &base, changes);
 
