@@ -12,8 +12,14 @@ pub const EBADMSG: i32 = 74;
 pub const EOVERFLOW: i32 = 75;
 /// Something that this kernel or machine cannot do.
 pub const EOPNOTSUPP: i32 = 95;
+/// A peer that does not keep to its protocol.
+pub const EPROTO: i32 = 71;
 /// Something that is under way already.
 pub const EALREADY: i32 = 114;
+/// No answer in time.
+pub const ETIMEDOUT: i32 = 110;
+/// Nobody listens there.
+pub const ECONNREFUSED: i32 = 111;
 /// Stopped because somebody asked for it.
 pub const ECANCELED: i32 = 125;
 /// An image of another kernel.

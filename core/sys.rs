@@ -17,6 +17,8 @@ mod ffi;
 pub mod hibernate;
 pub mod ioq;
 pub mod module;
+#[cfg(CONFIG_DORMOUSE_NET)]
+pub mod net;
 pub mod once;
 pub mod random;
 pub mod sysfs;

@@ -18,6 +18,7 @@ struct dormouse_dir;
 struct dormouse_gate;
 struct dormouse_ioq;
 struct dormouse_restore;
+struct dormouse_sock;
 struct dormouse_thread;
 
 /* shim_misc.c */
@@ -104,6 +105,27 @@ void dormouse_gate_open(struct dormouse_gate *gate);
 void dormouse_gate_close(struct dormouse_gate *gate);
 void dormouse_gate_wait(struct dormouse_gate *gate);
 size_t dormouse_online_cpus(void);
+
+/* shim_net.c */
+
+/**
+ * struct dormouse_address - Where a TCP server listens.
+ * @port: Its port.
+ * @is_v6: True for IPv6.
+ * @bytes: Its address in network byte order; the first four of them for IPv4.
+ */
+struct dormouse_address {
+	u16 port;
+	bool is_v6;
+	u8 bytes[16];
+};
+
+struct dormouse_sock *dormouse_sock_connect(const struct dormouse_address *to,
+					    u32 timeout_ms);
+ssize_t dormouse_sock_send(struct dormouse_sock *conn, const void *bytes, size_t len,
+			   bool more);
+ssize_t dormouse_sock_receive(struct dormouse_sock *conn, void *bytes, size_t len);
+void dormouse_sock_close(struct dormouse_sock *conn, bool orderly);
 
 /* shim_crypto.c */
 

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! TCP connections that work while tasks are frozen and memory is short.
+//!
+//! C header: [`include/linux/net.h`](srctree/include/linux/net.h)
+
+use super::ffi;
+use core::mem;
+use core::net::{IpAddr, SocketAddr};
+use core::ptr::NonNull;
+use kernel::error::from_err_ptr;
+use kernel::prelude::*;
+
+/// A TCP connection in the first network namespace. Dropping it forgets about it, without a word to
+/// the other side that would have to be waited for.
+///
+/// # Invariants
+///
+/// `sock` comes from `dormouse_sock_connect()` and is closed by nobody else.
+pub struct Socket {
+    sock: NonNull<ffi::dormouse_sock>,
+}
+
+// SAFETY: A socket has its own lock.
+unsafe impl Send for Socket {}
+
+// SAFETY: As above.
+unsafe impl Sync for Socket {}
+
+fn count(result: isize) -> Result<usize> {
+    usize::try_from(result).map_err(|_| Error::from_errno(result as i32))
+}
+
+impl Socket {
+    /// Connects to the server at `to`, and waits for it at most `timeout_ms` milliseconds. A
+    /// connection on which nothing is acknowledged for that time is given up later, too. May sleep;
+    /// neither waits for memory to be written nor for user space.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT`, `ECONNREFUSED`, `ENETUNREACH`, `EHOSTUNREACH`, `EAFNOSUPPORT` for a kernel
+    /// without IPv6, `ENOMEM`, and others of connect(2).
+    pub fn connect(to: &SocketAddr, timeout_ms: u32) -> Result<Socket> {
+        let mut address = ffi::dormouse_address {
+            port: to.port(),
+            is_v6: to.is_ipv6(),
+            bytes: [0; 16],
+        };
+        match to.ip() {
+            IpAddr::V4(ip) => {
+                for (to, from) in address.bytes.iter_mut().zip(ip.octets()) {
+                    *to = from;
+                }
+            }
+            IpAddr::V6(ip) => address.bytes = ip.octets(),
+        }
+        // SAFETY: The address is valid for the call, and this is process context.
+        let sock = from_err_ptr(unsafe { ffi::dormouse_sock_connect(&address, timeout_ms) })?;
+        // INVARIANT: The connection has just been made.
+        Ok(Socket {
+            sock: NonNull::new(sock).ok_or(ENOMEM)?,
+        })
+    }
+
+    /// Sends a part of `bytes`, and says how many. `more` tells that others follow at once. May
+    /// sleep for a second.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` when nothing could be sent in that time; anything else when the connection is gone.
+    #[inline(never)]
+    pub fn send(&self, bytes: &[u8], more: bool) -> Result<usize> {
+        let len = bytes.len().min(i32::MAX as usize);
+        // SAFETY: By the type invariants, and the bytes are valid for the call.
+        count(unsafe {
+            ffi::dormouse_sock_send(self.sock.as_ptr(), bytes.as_ptr().cast(), len, more)
+        })
+    }
+
+    /// Receives what there is, but no more than `bytes` has room for, and says how much; nothing
+    /// when the other side has closed the connection. May sleep for a second.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::send`].
+    #[inline(never)]
+    pub fn receive(&self, bytes: &mut [u8]) -> Result<usize> {
+        let len = bytes.len().min(i32::MAX as usize);
+        // SAFETY: By the type invariants, and the bytes may be written during the call.
+        count(unsafe {
+            ffi::dormouse_sock_receive(self.sock.as_ptr(), bytes.as_mut_ptr().cast(), len)
+        })
+    }
+
+    /// Ends the connection after all that was sent, without waiting for the other side. May sleep.
+    #[inline(never)]
+    pub fn finish(self) {
+        // SAFETY: By the type invariants this closes the connection, and `forget` keeps it from
+        // being closed again.
+        unsafe { ffi::dormouse_sock_close(self.sock.as_ptr(), true) };
+        mem::forget(self);
+    }
+}
+
+impl Drop for Socket {
+    #[inline(never)]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants this closes the connection once.
+        unsafe { ffi::dormouse_sock_close(self.sock.as_ptr(), false) };
+    }
+}

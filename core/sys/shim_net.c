@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Dormouse: TCP connections.
+ */
+
+#include <linux/err.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <linux/jiffies.h>
+#include <linux/net.h>
+#include <linux/sched/mm.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+#include <linux/tcp.h>
+#include <linux/uio.h>
+#include <net/net_namespace.h>
+#include <net/sock.h>
+#include <net/tcp.h>
+
+#include "shim.h"
+
+/* How long one call may wait for the other side. */
+#define TICK_MS		1000
+
+/* Bytes under way in each direction: they are memory that is scarce. */
+#define BUFFER_BYTES	SZ_1M
+
+/* Probes of a connection on which nothing happens, in seconds. */
+#define KEEP_IDLE_S	5
+#define KEEP_INTERVAL_S	3
+#define KEEP_PROBES	4
+
+/**
+ * struct dormouse_sock - A TCP connection.
+ * @sock: The socket.
+ */
+struct dormouse_sock {
+	struct socket *sock;
+};
+
+static void prepare(struct sock *sk, u32 timeout_ms)
+{
+	sock_set_keepalive(sk);
+	tcp_sock_set_keepidle(sk, KEEP_IDLE_S);
+	tcp_sock_set_keepintvl(sk, KEEP_INTERVAL_S);
+	tcp_sock_set_keepcnt(sk, KEEP_PROBES);
+	tcp_sock_set_user_timeout(sk, timeout_ms);
+	tcp_sock_set_nodelay(sk);
+	sock_set_rcvbuf(sk, BUFFER_BYTES / 2);
+
+	/*
+	 * Memory for what an image is written to must not wait for memory to
+	 * be written; what arrives may use the reserves for the same reason.
+	 */
+	sk_set_memalloc(sk);
+	lock_sock(sk);
+	sk->sk_allocation = GFP_NOIO | __GFP_MEMALLOC;
+	sk->sk_use_task_frag = false;
+	sk->sk_userlocks |= SOCK_SNDBUF_LOCK;
+	WRITE_ONCE(sk->sk_sndbuf, BUFFER_BYTES);
+	WRITE_ONCE(sk->sk_sndtimeo, msecs_to_jiffies(timeout_ms));
+	WRITE_ONCE(sk->sk_rcvtimeo, msecs_to_jiffies(TICK_MS));
+	release_sock(sk);
+}
+
+static int connect(struct socket *sock, const struct dormouse_address *to)
+{
+	struct sockaddr_in6 six = {
+		.sin6_family = AF_INET6,
+		.sin6_port = htons(to->port),
+	};
+	struct sockaddr_in four = {
+		.sin_family = AF_INET,
+		.sin_port = htons(to->port),
+	};
+
+	if (to->is_v6) {
+		memcpy(&six.sin6_addr, to->bytes, sizeof(six.sin6_addr));
+		return kernel_connect(sock, (struct sockaddr *)&six, sizeof(six), 0);
+	}
+	memcpy(&four.sin_addr, to->bytes, sizeof(four.sin_addr));
+	return kernel_connect(sock, (struct sockaddr *)&four, sizeof(four), 0);
+}
+
+/**
+ * dormouse_sock_connect - Connect to a TCP server.
+ * @to: Its address.
+ * @timeout_ms: How long to wait for it.
+ *
+ * The connection belongs to the first network namespace, whoever calls.
+ *
+ * Context: Process context. May sleep. Does not wait for memory to be written.
+ * Return: The connection, or an ERR_PTR(): -ETIMEDOUT, -ECONNREFUSED,
+ * -ENETUNREACH, -EHOSTUNREACH, -EAFNOSUPPORT, -ENOMEM, and others of
+ * connect(2).
+ */
+struct dormouse_sock *dormouse_sock_connect(const struct dormouse_address *to,
+					    u32 timeout_ms)
+{
+	unsigned int noio = memalloc_noio_save();
+	struct dormouse_sock *conn;
+	int err = -ENOMEM;
+
+	conn = kzalloc(sizeof(*conn), GFP_KERNEL);
+	if (!conn)
+		goto out;
+	err = sock_create_kern(&init_net, to->is_v6 ? PF_INET6 : PF_INET,
+			       SOCK_STREAM, IPPROTO_TCP, &conn->sock);
+	if (err)
+		goto free;
+	prepare(conn->sock->sk, timeout_ms);
+	err = connect(conn->sock, to);
+	if (err) {
+		/* What a wait that is over is called here. */
+		if (err == -EINPROGRESS || err == -EALREADY)
+			err = -ETIMEDOUT;
+		dormouse_sock_close(conn, false);
+		conn = NULL;
+		goto out;
+	}
+	lock_sock(conn->sock->sk);
+	WRITE_ONCE(conn->sock->sk->sk_sndtimeo, msecs_to_jiffies(TICK_MS));
+	release_sock(conn->sock->sk);
+	goto out;
+
+free:
+	kfree(conn);
+	conn = NULL;
+out:
+	memalloc_noio_restore(noio);
+	return conn ? conn : ERR_PTR(err);
+}
+
+/**
+ * dormouse_sock_send - Send bytes.
+ * @conn: The connection.
+ * @bytes: The bytes.
+ * @len: How many, at most INT_MAX.
+ * @more: True if more follows at once.
+ *
+ * Context: Process context. May sleep for a second.
+ * Return: How many were sent, or a negative error code: -EAGAIN when none could
+ * be sent in that time, -EPIPE, -ECONNRESET, -ETIMEDOUT when the connection is
+ * gone.
+ */
+ssize_t dormouse_sock_send(struct dormouse_sock *conn, const void *bytes, size_t len,
+			   bool more)
+{
+	struct msghdr msg = { .msg_flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0) };
+	struct kvec vec = { .iov_base = (void *)bytes, .iov_len = len };
+	unsigned int noreclaim = memalloc_noreclaim_save();
+	ssize_t sent;
+
+	sent = kernel_sendmsg(conn->sock, &msg, &vec, 1, len);
+	memalloc_noreclaim_restore(noreclaim);
+	return sent;
+}
+
+/**
+ * dormouse_sock_receive - Receive bytes.
+ * @conn: The connection.
+ * @bytes: Where to put them.
+ * @len: At most so many, and no more than INT_MAX.
+ *
+ * Context: Process context. May sleep for a second.
+ * Return: How many there were, 0 when the other side has closed, or a negative
+ * error code: -EAGAIN when there were none in that time, -ECONNRESET,
+ * -ETIMEDOUT when the connection is gone.
+ */
+ssize_t dormouse_sock_receive(struct dormouse_sock *conn, void *bytes, size_t len)
+{
+	struct kvec vec = { .iov_base = bytes, .iov_len = len };
+	unsigned int noreclaim = memalloc_noreclaim_save();
+	struct msghdr msg = { .msg_flags = MSG_NOSIGNAL };
+	ssize_t got;
+
+	got = kernel_recvmsg(conn->sock, &msg, &vec, 1, len, msg.msg_flags);
+	memalloc_noreclaim_restore(noreclaim);
+	return got;
+}
+
+/**
+ * dormouse_sock_close - End a connection and free it.
+ * @conn: The connection.
+ * @orderly: True to send what was not sent yet, and then the end; false to
+ *           forget about it. Neither waits for the other side.
+ *
+ * Context: Process context. May sleep.
+ */
+void dormouse_sock_close(struct dormouse_sock *conn, bool orderly)
+{
+	sk_clear_memalloc(conn->sock->sk);
+	if (!orderly)
+		sock_no_linger(conn->sock->sk);
+	sock_release(conn->sock);
+	kfree(conn);
+}
