@@ -13,6 +13,7 @@ mod choices;
 mod numbers;
 
 use crate::engine::{self, Engine};
+use crate::sys::once::Once;
 use crate::sys::sysfs::{Attribute, Directory, ShowBuf};
 use crate::target;
 use kernel::prelude::*;
@@ -85,24 +86,37 @@ attributes! {
 }
 
 /// The folders, for as long as they are to be there.
-pub struct Control {
-    /// One folder for each module that has parameters of its own.
-    pub modules: Directory,
+struct Control {
+    modules: Directory,
     _root: Directory,
 }
 
-/// Makes `/sys/power/hibernate/` with everything in it. May sleep.
+static CONTROL: Once<Control> = Once::new();
+
+/// Makes `/sys/power/hibernate/` with everything in it, once. May sleep.
 ///
 /// # Errors
 ///
-/// `ENOMEM`, `EEXIST`.
-pub fn create() -> Result<Control> {
+/// `ENOMEM`, `EEXIST`; `EBUSY` when it is there already.
+pub fn create() -> Result {
     let root = Directory::under_power(kernel::c_str!("hibernate"))?;
     for attribute in ATTRIBUTES {
         root.add(attribute)?;
     }
-    Ok(Control {
+    let control = Control {
         modules: root.child(kernel::c_str!("modules"))?,
         _root: root,
-    })
+    };
+    let control = KBox::pin(control, GFP_KERNEL)?;
+    CONTROL.set(control).map(|_| ())
+}
+
+/// Makes the folder for the parameters of module `name`, which is there until
+/// it is dropped. May sleep.
+///
+/// # Errors
+///
+/// `EEXIST`, `ENOMEM`; `ENODEV` before [`create`] has succeeded.
+pub fn module_folder(name: &CStr) -> Result<Directory> {
+    CONTROL.get().ok_or(ENODEV)?.modules.child(name)
 }

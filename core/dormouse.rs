@@ -89,16 +89,15 @@ mod hibernate {
         _freezer: registry::Registration,
         _snapshot: registry::Registration,
         _hooks: sys::hibernate::Registration,
-        _control: control::Control,
     }
 
     impl Parts {
         pub(super) fn new(module: &'static ThisModule) -> Result<Self> {
+            control::create()?;
             Ok(Parts {
                 _freezer: registry::register_freezer(freezer::pm()?, module)?,
                 _snapshot: registry::register_snapshot(snapshot::atomic::method()?, module)?,
                 _hooks: sys::hibernate::register(&cycle::CYCLE)?,
-                _control: control::create()?,
             })
         }
     }
