@@ -119,6 +119,12 @@ pub trait Storage: Send + Sync {
     /// of `[a-z0-9_-]`.
     fn name(&self) -> &'static CStr;
 
+    /// Bytes of memory that a reserved space takes. They are counted into the
+    /// memory plan, so that they are there when a snapshot fills the rest.
+    fn memory(&self) -> usize {
+        0
+    }
+
     /// How much `place` could hold now. May sleep.
     ///
     /// # Errors

@@ -141,7 +141,7 @@ fn make_room(engine: &Engine, plan: &Plan) -> Result<usize> {
     loop {
         stopped(engine)?;
         let saveable = pages::count_saveable()?;
-        let own = SaveJob::memory(&plan.recipe, saveable, plan.workers).div_ceil(PAGE);
+        let own = own_pages(plan, saveable);
         let most = most_pages(saveable, own);
         let needs = MemoryNeeds {
             // What is allocated after this count is in the image too.
@@ -175,6 +175,14 @@ fn make_room(engine: &Engine, plan: &Plan) -> Result<usize> {
             return Err(ENOMEM);
         }
     }
+}
+
+/// Pages that the save itself takes when `saveable` are saved: buffers, and
+/// what the storage needs.
+fn own_pages(plan: &Plan, saveable: usize) -> usize {
+    SaveJob::memory(&plan.recipe, saveable, plan.workers)
+        .saturating_add(plan.writer.memory())
+        .div_ceil(PAGE)
 }
 
 /// Pages to prepare the snapshot for when `saveable` are counted now and
@@ -214,7 +222,7 @@ impl Save {
     pub(super) fn prepare(engine: &Engine, plan: &Plan) -> Result<Save> {
         engine.stats.clear();
         let saveable = make_room(engine, plan)?;
-        let own = SaveJob::memory(&plan.recipe, saveable, plan.workers).div_ceil(PAGE);
+        let own = own_pages(plan, saveable);
         let most = most_pages(saveable, own);
         let space = reserve_storage(engine, plan, most)?;
         stopped(engine)?;
