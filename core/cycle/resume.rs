@@ -18,6 +18,7 @@ use crate::storage::{Place, Signature, Space, Storage};
 use crate::sys::hibernate;
 use crate::sys::ioq::IoQueue;
 use crate::sys::restore::Destinations;
+use crate::target::Target;
 use crate::text::Text;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -37,15 +38,28 @@ pub(super) struct Resume {
 }
 
 /// Opens the place that was asked for, or the one that settings and command
-/// line name.
+/// line name. `resume=` may name an export, which is no device to the kernel.
 fn search(
     engine: &Engine,
     request: Option<&ResumeRequest>,
+    resume_file: &CStr,
 ) -> Result<(Pinned<dyn Storage>, Arc<dyn Space>)> {
-    match request.filter(|r| !r.target.is_empty()) {
-        Some(r) => open::find(Place::Target(r.target.as_str())),
-        None => open::with_place(engine, open::find),
+    if let Some(r) = request.filter(|r| !r.target.is_empty()) {
+        return open::find(Place::Target(r.target.as_str()));
     }
+    let result = open::with_place(engine, open::find);
+    match resume_file.to_str() {
+        Ok(named) if is_nothing(&result) && is_export(named) => open::find(Place::Target(named)),
+        _ => result,
+    }
+}
+
+fn is_nothing<T>(result: &Result<T>) -> bool {
+    matches!(result, Err(e) if *e == ENODEV)
+}
+
+fn is_export(text: &str) -> bool {
+    matches!(Target::parse(text), Ok(Target::Nbd(_)))
 }
 
 /// How often a load may be cut off, by a power cut or a crash, before the image
@@ -129,7 +143,7 @@ impl Resume {
         }
         let (writer, space) = match own {
             Some(space) => (None, space),
-            None => search(engine, request.as_ref())
+            None => search(engine, request.as_ref(), resume_file)
                 .map(|(writer, space)| (Some(writer), space))
                 .map_err(|e| {
                     if e != ENODEV {
