@@ -19,6 +19,13 @@ mod pure {
     pub mod target;
 }
 
+/// The pure parts of the module for network block devices.
+#[path = "../../../modules/netblock"]
+pub mod netblock {
+    pub mod mark;
+    pub mod proto;
+}
+
 pub use pure::{
     blockmap,
     extent,

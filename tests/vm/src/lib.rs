@@ -15,6 +15,7 @@ mod aborts;
 mod cycles;
 mod damage;
 mod image;
+mod netblock;
 mod places;
 mod power;
 mod refusals;
@@ -89,6 +90,7 @@ pub fn all() -> Vec<Scenario> {
         damage::SCENARIOS,
         power::SCENARIOS,
         shortages::SCENARIOS,
+        netblock::SCENARIOS,
     ]
     .concat()
 }

@@ -54,6 +54,13 @@ pub const GUEST: &[Need] = &[
     ),
     need(&["e2fsprogs"], "disks of guests with a filesystem"),
     need(&["mount"], "swapon with priorities, in guests"),
+    need(
+        &["qemu-utils"],
+        "qemu-nbd, a server of network block devices",
+    ),
+    need(&["nbdkit"], "another one, which can be made to fail"),
+    need(&["nbd-server"], "a third one"),
+    need(&["nbd-client"], "what network storage is compared with"),
 ];
 
 /// Rust for the kernel, for bindgen and for the checks of style.

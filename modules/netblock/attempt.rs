@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Trying something over a connection of its own, and saying why it did not
+//! work.
+
+#![forbid(unsafe_code)]
+
+use crate::link::{Deadline, Failure, Link, Server};
+use crate::proto::negotiate::Refusal;
+use dormouse::engine;
+use dormouse::errno;
+use dormouse::storage::Op;
+use dormouse::sys::time;
+use kernel::prelude::*;
+
+/// Pause between two attempts to connect.
+const PAUSE_MS: u32 = 250;
+
+/// Says that the server could not do what a transfer asked for; returns the
+/// error for it.
+pub(crate) fn server_error(server: &Server, error: u32, op: Op, flush: bool) -> Error {
+    let what = match (op, flush) {
+        (_, true) => "flush",
+        (Op::Read, _) => "read",
+        (Op::Write, _) => "write",
+    };
+    let e = match error {
+        1 => EPERM,
+        28 => ENOSPC,
+        _ => EIO,
+    };
+    let why = format_args!("{server}: the server answered a {what} with error {error}");
+    engine::fail(e, why)
+}
+
+/// Says why something did not work, once.
+pub(crate) fn explain(server: &Server, failure: Failure) -> Error {
+    match failure {
+        Failure::Here(e) => e,
+        Failure::Lost(e) if e == errno::error(errno::ECONNREFUSED) => {
+            engine::fail(e, format_args!("{server}: nobody listens there"))
+        }
+        Failure::Lost(e) if e == EPIPE || e.to_errno() == -104 => engine::fail(
+            e,
+            format_args!("{server}: the server closes the connection"),
+        ),
+        Failure::Lost(e) => {
+            let seconds = server.timeout_ms / 1000;
+            let number = e.to_errno();
+            engine::fail(
+                errno::error(errno::ETIMEDOUT),
+                format_args!("{server}: no answer within {seconds} s ({number})"),
+            )
+        }
+        Failure::Refused(why, text) => {
+            let e = match why {
+                Refusal::Unknown => ENOENT,
+                _ => errno::error(errno::EPROTO),
+            };
+            match text.is_empty() {
+                true => engine::fail(e, format_args!("{server}: {why}")),
+                false => engine::fail(e, format_args!("{server}: {why}; it says: {text}")),
+            }
+        }
+        Failure::Broken(why) => engine::fail(
+            errno::error(errno::EPROTO),
+            format_args!("{server}: the server does not keep to the protocol: {why}"),
+        ),
+        Failure::Server(error) => engine::fail(
+            EIO,
+            format_args!("{server}: the server answered with error {error}"),
+        ),
+    }
+}
+
+/// Whether waiting for the network to come up is all that can be done: there
+/// is no route, address or carrier yet.
+fn no_network(e: Error) -> bool {
+    const ENETDOWN: i32 = 100;
+    const ENETUNREACH: i32 = 101;
+    const EHOSTUNREACH: i32 = 113;
+    const EADDRNOTAVAIL: i32 = 99;
+    let number = e.to_errno().wrapping_neg();
+    matches!(
+        number,
+        ENETDOWN | ENETUNREACH | EHOSTUNREACH | EADDRNOTAVAIL
+    )
+}
+
+/// Runs `f` with a connection; again, with another one, when that is lost, until
+/// the time of the setting is over. `known`: the server has answered before, so that one that does not may be on its way back.
+pub(crate) fn alone<R>(
+    server: &Server,
+    known: bool,
+    mut f: impl FnMut(&mut Link, Deadline) -> Result<R, Failure>,
+) -> Result<R> {
+    let deadline = Deadline::in_ms(server.timeout_ms);
+    loop {
+        let result = Link::open(server, deadline).and_then(|mut link| {
+            let result = f(&mut link, deadline);
+            if !matches!(result, Err(Failure::Lost(_) | Failure::Broken(_))) {
+                link.close();
+            }
+            result
+        });
+        let failure = match result {
+            Ok(value) => return Ok(value),
+            Err(failure) => failure,
+        };
+        let wait = match failure {
+            Failure::Lost(e) if e == errno::error(errno::ECONNREFUSED) => known,
+            Failure::Lost(e) => known || no_network(e) || e == errno::error(errno::ETIMEDOUT),
+            _ => failure.may_pass(),
+        };
+        if !wait || deadline.is_over() {
+            return Err(explain(server, failure));
+        }
+        time::sleep_ms(PAUSE_MS);
+    }
+}

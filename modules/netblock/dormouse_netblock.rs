@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Keeps images on an export of an NBD server.
+//!
+//! Read in this order: [`proto`] is the protocol without any input or output,
+//! [`link`] one connection that speaks it, [`session`] what is to be done over
+//! several of them and [`lane`] the thread of each, [`mark`] what an export
+//! looks like, [`place`] which one is meant and whether it may be used, and
+//! [`space`] what the engine writes to.
+//!
+//! No connection outlives a change of the superblock. So none exists when the
+//! snapshot is taken, when a restore begins, or when the machine goes down:
+//! there is nothing that a restored kernel could take for a connection of its
+//! own, and no server waits for a client that is gone.
+
+#![forbid(unsafe_code)]
+
+mod attempt;
+mod lane;
+mod link;
+pub mod mark;
+mod order;
+mod place;
+pub mod proto;
+mod ring;
+mod session;
+mod settings;
+mod space;
+
+// The pure files name these as they do on the host.
+use dormouse::image;
+
+use dormouse::registry::{self, Registration};
+use dormouse::storage::{Place, Room, Space, Storage};
+use dormouse::sys::sysfs::Directory;
+use kernel::c_str;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+module! {
+    type: Module,
+    name: "dormouse_netblock",
+    author: "The Dormouse developers",
+    description: "Network block devices as storage of Dormouse",
+    license: "GPL",
+    alias: ["dormouse-writer-netblock"],
+}
+
+struct Module {
+    _registration: Registration,
+    _settings: Directory,
+}
+
+impl kernel::Module for Module {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        Ok(Module {
+            _settings: settings::create()?,
+            _registration: registry::register_storage(Arc::new(Netblock, GFP_KERNEL)?, module)?,
+        })
+    }
+}
+
+struct Netblock;
+
+impl Storage for Netblock {
+    fn name(&self) -> &'static CStr {
+        c_str!("netblock")
+    }
+
+    fn memory(&self) -> usize {
+        space::MEMORY_BYTES
+    }
+
+    fn room(&self, place: Place<'_>) -> Result<Room> {
+        place::room(place)
+    }
+
+    fn reserve(&self, place: Place<'_>, want: u64, at_least: u64) -> Result<Arc<dyn Space>> {
+        Ok(Arc::new(
+            place::reserve(place, want, at_least)?,
+            GFP_KERNEL,
+        )?)
+    }
+
+    fn open(&self, place: Place<'_>) -> Result<Arc<dyn Space>> {
+        Ok(Arc::new(place::open(place)?, GFP_KERNEL)?)
+    }
+}

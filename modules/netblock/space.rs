@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An export as a space for one image.
+
+#![forbid(unsafe_code)]
+
+use crate::link::Failure;
+use crate::mark::{self, Found, FIRST_BLOCK};
+use crate::order::Job;
+use crate::session::Session;
+use dormouse::engine;
+use dormouse::errno;
+use dormouse::image::superblock::{self, Superblock};
+use dormouse::image::{ImageId, BLOCK};
+use dormouse::storage::{Op, Private, Signature, Space};
+use dormouse::sys::buf::Buf;
+use dormouse::sys::ioq::IoBuf;
+use dormouse::sys::thread::Thread;
+use kernel::prelude::*;
+use kernel::sync::{new_mutex, Arc, Mutex};
+
+/// Memory that is kept for the network until the image is written: what is
+/// under way in sockets and network cards, which could not be had once the
+/// copies of all pages fill the memory.
+const RESERVE_BYTES: usize = 4 << 20;
+/// Memory of a space for a save: the reserve, a buffer, and threads.
+pub(crate) const MEMORY_BYTES: usize = RESERVE_BYTES + (1 << 20);
+
+/// An export as a space.
+pub(crate) struct NetSpace {
+    session: Arc<Session>,
+    // Dropped, and so joined, after `drop` has stopped them.
+    threads: KVec<Thread>,
+    blocks: u64,
+    /// Bytes of the export.
+    size: u64,
+    inner: Pin<KBox<Inner>>,
+}
+
+#[pin_data]
+struct Inner {
+    /// The image that the superblock on the export was of, when this space
+    /// saw or wrote it last.
+    #[pin]
+    known: Mutex<Option<ImageId>>,
+    #[pin]
+    scratch: Mutex<Buf>,
+    #[pin]
+    reserve: Mutex<Option<Buf>>,
+}
+
+impl NetSpace {
+    /// A space of `blocks` blocks. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(
+        session: Arc<Session>,
+        threads: KVec<Thread>,
+        blocks: u64,
+        size: u64,
+        known: Option<ImageId>,
+        scratch: Buf,
+    ) -> Result<Self> {
+        let inner = KBox::pin_init(
+            pin_init!(Inner {
+                known <- new_mutex!(known, "dormouse_netblock::known"),
+                scratch <- new_mutex!(scratch, "dormouse_netblock::scratch"),
+                reserve <- new_mutex!(None, "dormouse_netblock::reserve"),
+            }),
+            GFP_KERNEL,
+        );
+        Ok(NetSpace {
+            session,
+            threads,
+            blocks,
+            size,
+            inner: inner?,
+        })
+    }
+
+    /// Sets memory for the network aside, which the first transfer gives back.
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn reserve_memory(&self) -> Result {
+        *self.inner.reserve.lock() = Some(Buf::new(RESERVE_BYTES)?);
+        Ok(())
+    }
+
+    fn change_of(&self, block: &[u8]) -> Option<ImageId> {
+        let bytes = mark::superblock(block)?;
+        Some(Superblock::decode(bytes).ok().flatten()?.image_id)
+    }
+}
+
+impl Space for NetSpace {
+    fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    fn submit(&self, op: Op, block: u64, buf: IoBuf) {
+        let len = buf.len();
+        if len == 0 || len % BLOCK != 0 || len > buf.capacity() {
+            return buf.complete(Err(EINVAL));
+        }
+        let end = block.checked_add((len / BLOCK) as u64);
+        if !end.is_some_and(|end| end <= self.blocks) {
+            return buf.complete(Err(ENXIO));
+        }
+        drop(self.inner.reserve.lock().take());
+        let first = block.saturating_add(FIRST_BLOCK);
+        self.session.submit(Job {
+            op,
+            offset: first.saturating_mul(BLOCK as u64),
+            done: 0,
+            buf: Some(buf),
+        });
+    }
+
+    fn flush(&self) -> Result {
+        self.session.flush(&mut self.inner.scratch.lock())
+    }
+
+    fn read_superblock(&self, out: &mut [u8; superblock::BYTES]) -> Result<Signature> {
+        let mut block = Buf::new(BLOCK)?;
+        self.session
+            .alone(|link, deadline| link.read(0, &mut block, deadline))?;
+        let Found::Ours { image, .. } = mark::decode(&block) else {
+            return Err(errno::error(errno::EBADMSG));
+        };
+        *out = *mark::superblock(&block).ok_or(EINVAL)?;
+        *self.inner.known.lock() = self.change_of(&block);
+        Ok(match image {
+            true => Signature::Image,
+            false => Signature::Own,
+        })
+    }
+
+    fn write_superblock(&self, bytes: &[u8; superblock::BYTES], signature: Signature) -> Result {
+        let image = signature == Signature::Image;
+        let sector = mark::encode(bytes, image, self.size)?;
+        let mut block = Buf::new(BLOCK)?;
+        let next = Superblock::decode(bytes)?.map(|sb| sb.image_id);
+        let known = *self.inner.known.lock();
+        self.session.alone(|link, deadline| {
+            link.read(0, &mut block, deadline)?;
+            let there = self.change_of(&block);
+            // A write whose reply was lost may have been done.
+            if there.is_some() && there != known && there != next {
+                let server = &self.session.server;
+                let why = format_args!("{server}: another machine has written to the export meanwhile: every machine needs one of its own");
+                return Err(Failure::Here(engine::fail(errno::error(errno::ESTALE), why)));
+            }
+            block.fill(0);
+            let to = block.get_mut(..mark::SECTOR).ok_or(Failure::Here(EINVAL))?;
+            to.copy_from_slice(&sector);
+            link.write_durably(0, &block, deadline)
+        })?;
+        *self.inner.known.lock() = next;
+        Ok(())
+    }
+
+    fn private(&self) -> Private {
+        Private {
+            words: [0; 2],
+            bytes: [0; 64],
+        }
+    }
+}
+
+impl Drop for NetSpace {
+    fn drop(&mut self) {
+        self.session.stop();
+        let threads = core::mem::replace(&mut self.threads, KVec::new());
+        for thread in threads {
+            thread.join();
+        }
+    }
+}
