@@ -35,6 +35,8 @@ pub mod root;
 
 pub mod commit;
 
+pub mod cipher;
+
 mod error;
 
 pub use self::error::Error;

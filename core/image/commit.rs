@@ -102,12 +102,31 @@ impl Commit {
         Ok(())
     }
 
+    /// Writes the record as the tag authenticates it: with zeros for tag and seal.
+    ///
+    /// # Errors
+    ///
+    /// As [`Commit::encode`].
+    pub fn encode_untagged(&self, out: &mut [u8; BLOCK]) -> Result {
+        let untagged = Commit {
+            tag: [0; TAG_BYTES],
+            ..self.clone()
+        };
+        untagged.fields(out)
+    }
+
     /// Writes the record into its block.
     ///
     /// # Errors
     ///
     /// [`Error::BadCount`] when the counts contradict each other.
     pub fn encode(&self, out: &mut [u8; BLOCK]) -> Result {
+        self.fields(out)?;
+        seal(out, CRC_AT)?;
+        Ok(())
+    }
+
+    fn fields(&self, out: &mut [u8; BLOCK]) -> Result {
         self.check()?;
         let mut w = Writer::new(out);
         w.bytes(&MAGIC)?;
@@ -126,9 +145,7 @@ impl Commit {
         w.u32(self.header_crc)?;
         w.u64(self.stored_bytes)?;
         w.bytes(&self.tag)?;
-        w.zeros_to(BLOCK)?;
-        seal(out, CRC_AT)?;
-        Ok(())
+        w.zeros_to(BLOCK)
     }
 
     /// Reads the record in the first block of `bytes`.

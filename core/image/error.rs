@@ -53,11 +53,15 @@ pub enum Error {
     BadDevice,
     /// Parts that follow each other carry the wrong order.
     BadOrder,
+    /// The parameters of a transform make no sense.
+    BadParameters,
+    /// The authentication tag does not match the contents.
+    BadTag,
 }
 
 impl Error {
     /// Every error, for tests and tables.
-    pub const ALL: [Error; 22] = [
+    pub const ALL: [Error; 24] = [
         Error::Truncated,
         Error::NoRoom,
         Error::BadMagic,
@@ -80,6 +84,8 @@ impl Error {
         Error::BadFrameNo,
         Error::BadDevice,
         Error::BadOrder,
+        Error::BadParameters,
+        Error::BadTag,
     ];
 
     /// Returns one sentence for the log and for `last_result`, without a final full stop.
@@ -107,6 +113,8 @@ impl Error {
             Error::BadFrameNo => "the index of the image names a frame that does not exist",
             Error::BadDevice => "the block map of the image names a device that does not exist",
             Error::BadOrder => "the parts of the image are out of order",
+            Error::BadParameters => "the parameters of a transform of the image make no sense",
+            Error::BadTag => "a part of the image was altered: it does not match its tag",
         }
     }
 

@@ -209,6 +209,11 @@ impl<'a> Frame<'a> {
         Ok((frame, len))
     }
 
+    /// Returns the extents as they are stored.
+    pub const fn extent_bytes(&self) -> &'a [u8] {
+        self.extents
+    }
+
     /// Returns the runs of pages, in the order of the payload.
     pub fn extents(&self) -> Extents<'a> {
         Extents {

@@ -125,6 +125,14 @@ impl<'a> FrameWriter<'a> {
         self.buf.get_mut(at..).unwrap_or_default()
     }
 
+    /// As [`FrameWriter::payload_mut`], and the extents as they are stored in front of it.
+    pub fn split(&mut self) -> (&[u8], &mut [u8]) {
+        self.closed = true;
+        let at = size(self.extents, 0).min(self.buf.len());
+        let (head, payload) = self.buf.split_at_mut(at);
+        (head.get(HEADER_BYTES..).unwrap_or_default(), payload)
+    }
+
     /// Seals the frame and returns the bytes it takes, a multiple of 8.
     ///
     /// `applied` has a bit for each transform that changed the payload, `raw_len` and

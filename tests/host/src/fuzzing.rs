@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use crate::blockmap::codec::{self, ChainReader};
 use crate::blockmap::{BlockMap, MapEntry};
+use crate::image::cipher::params::{Params, BOUND_MAX};
 use crate::image::commit::{self, Commit};
 use crate::image::frame::{self, Frame, FrameWriter, Kind};
 use crate::image::header::{self, Header};
@@ -21,13 +22,13 @@ use crate::netblock::proto::negotiate::Negotiation;
 use crate::netblock::proto::replies::{Event, Replies, Table, Want};
 use crate::netblock::proto::wire::Command;
 use crate::target::{self, Target};
-use crate::{reader, samples};
+use crate::{encrypted, reader, samples};
 
 /// A fuzz target: its name, which is also that of its corpus, and its body.
 pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// Every fuzz target.
-pub const TARGETS: [FuzzTarget; 9] = [
+pub const TARGETS: [FuzzTarget; 10] = [
     ("superblock", superblock),
     ("header", header),
     ("frame", frame),
@@ -37,6 +38,7 @@ pub const TARGETS: [FuzzTarget; 9] = [
     ("target", target_string),
     ("image", image),
     ("nbd", nbd),
+    ("params", params),
 ];
 
 // Calls `check` with `data`, and with `data` sealed over its first `len` bytes.
@@ -77,6 +79,16 @@ pub fn header(data: &[u8]) {
             assert_eq!(again, data[..header.total_len]);
         }
     });
+}
+
+/// The parameters of an encryptor. What is accepted is written back to the same bytes.
+pub fn params(data: &[u8]) {
+    if let Ok(p) = Params::decode(data) {
+        let mut again = [0; header::PARAMS_MAX];
+        let len = p.encode(&mut again).expect("it was read");
+        assert_eq!(again[..len], *data);
+        assert!(p.bound("aes-gcm", &mut [0; BOUND_MAX]).is_ok());
+    }
 }
 
 /// The frames of a chunk. One that is accepted is written back to the same bytes, unless its
@@ -449,6 +461,11 @@ pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("image", "small", image),
         ("nbd", "structured", nbd_session(true)),
         ("nbd", "simple", nbd_session(false)),
+        (
+            "params",
+            "logon",
+            encrypted::parameters(&encrypted::USER_KEY, encrypted::Cipher::AesGcm).0,
+        ),
     ];
     let texts = [
         ("auto", "auto\n"),

@@ -36,6 +36,7 @@ pub use pure::{
     target, //
 };
 
+pub mod encrypted;
 pub mod fuzzing;
 pub mod reader;
 pub mod samples;

@@ -5,6 +5,7 @@
 //! For every field of every table there is a way to change just that field. The bytes that
 //! change must lie where the table says; where the field can hold any value, all of them must.
 
+mod encryption;
 mod frames;
 mod maps;
 

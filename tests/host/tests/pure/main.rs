@@ -2,6 +2,7 @@
 
 //! Tests of the pure parts. One binary, so that they link once.
 
+mod encryption;
 mod extents;
 mod flips;
 mod format_doc;
