@@ -68,7 +68,7 @@ struct CryptoStage {
 }
 
 impl Stage for CryptoStage {
-    fn forward(&self, _place: &Place, src: &[u8], dst: &mut [u8]) -> Result<Option<usize>> {
+    fn forward(&self, _place: &Place<'_>, src: &[u8], dst: &mut [u8]) -> Result<Option<usize>> {
         // With room for the worst case an error means an error, and not that
         // the data did not shrink.
         if dst.len() < (self.worst_case)(src.len()) {
@@ -79,7 +79,7 @@ impl Stage for CryptoStage {
         Ok((len < src.len()).then_some(len))
     }
 
-    fn backward(&self, _place: &Place, src: &[u8], dst: &mut [u8]) -> Result<usize> {
+    fn backward(&self, _place: &Place<'_>, src: &[u8], dst: &mut [u8]) -> Result<usize> {
         let bad = errno::error(errno::EBADMSG);
         let mut comp = self.comp.try_borrow().ok_or(EBUSY)?;
         // What the decompressor calls it says nothing to a user: the data

@@ -24,6 +24,7 @@ mod open;
 mod plan;
 mod resume;
 mod save;
+mod seal;
 
 use crate::engine::{self, Engine};
 use crate::image::superblock::{self, Superblock};

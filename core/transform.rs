@@ -10,7 +10,9 @@
 
 #![forbid(unsafe_code)]
 
-use crate::image::ImageId;
+use crate::image::commit::TAG_BYTES;
+use crate::image::header::PARAMS_MAX;
+use crate::sys::buf::Buf;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -42,14 +44,22 @@ pub enum Direction {
     Load,
 }
 
-/// Where a frame belongs; an authenticating transform binds it to the data.
-#[derive(Clone, Copy)]
-pub struct Place {
-    /// The image that the frame is part of.
-    pub image_id: ImageId,
-    /// Number of the frame, never used twice in an image.
-    pub frame_no: u64,
+pub use crate::image::cipher::Place;
+
+/// Vouches for what describes an image: its header, its root and its commit
+/// record.
+pub trait Authenticator: Send + Sync {
+    /// Computes the tag of `parts`, one after the other. Process context, also
+    /// while tasks are frozen.
+    ///
+    /// # Errors
+    ///
+    /// Any error ends the cycle.
+    fn tag(&self, parts: &[&[u8]], tag: &mut [u8; TAG_BYTES]) -> Result;
 }
+
+/// A stage for each direction.
+pub type Stages = (Arc<dyn Stage>, Arc<dyn Stage>);
 
 /// An algorithm over frames of memory.
 ///
@@ -97,18 +107,48 @@ pub trait Transform: Send + Sync {
     /// `EINVAL` for parameters that are not understood, `ENOMEM`, or what the
     /// algorithm says.
     fn stage(&self, direction: Direction, parameters: &[u8]) -> Result<Arc<dyn Stage>>;
+
+    /// Makes what vouches for an image with these parameters; each encryptor
+    /// has one. Called before anything else of an image is believed when
+    /// loading. May sleep and allocate.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transform::stage`].
+    fn authenticator(&self, parameters: &[u8]) -> Result<Option<Arc<dyn Authenticator>>> {
+        let _ = parameters;
+        Ok(None)
+    }
+
+    /// Makes stages for the self-test, saving and loading. Override it when
+    /// [`Transform::parameters`] needs what only a user can configure. May
+    /// sleep and allocate.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transform::parameters`] and [`Transform::stage`].
+    fn trial(&self) -> Result<Stages> {
+        let mut parameters = Buf::new(PARAMS_MAX)?;
+        let len = self.parameters(&mut parameters)?;
+        let parameters = parameters.get(..len).ok_or(EINVAL)?;
+        Ok((
+            self.stage(Direction::Save, parameters)?,
+            self.stage(Direction::Load, parameters)?,
+        ))
+    }
 }
 
 /// One worker's use of a [`Transform`]. Only one thread calls it at a time.
 pub trait Stage: Send + Sync {
     /// Transforms `src` into `dst`, which has room for the worst case, and
     /// returns the number of bytes written, or `None` when the transform does
-    /// not help and the frame is to be stored without it. Process context.
+    /// not help and the frame is to be stored without it, which an encryptor
+    /// never says. Process context.
     ///
     /// # Errors
     ///
     /// Any error ends the cycle.
-    fn forward(&self, place: &Place, src: &[u8], dst: &mut [u8]) -> Result<Option<usize>>;
+    fn forward(&self, place: &Place<'_>, src: &[u8], dst: &mut [u8]) -> Result<Option<usize>>;
 
     /// Undoes [`Stage::forward`]: fills `dst` from `src` and returns the
     /// number of bytes written. `src` is hostile. Process context.
@@ -116,5 +156,5 @@ pub trait Stage: Send + Sync {
     /// # Errors
     ///
     /// `EBADMSG` or another error for data that `forward` cannot have made.
-    fn backward(&self, place: &Place, src: &[u8], dst: &mut [u8]) -> Result<usize>;
+    fn backward(&self, place: &Place<'_>, src: &[u8], dst: &mut [u8]) -> Result<usize>;
 }

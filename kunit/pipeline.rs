@@ -37,6 +37,7 @@ use crate::fixture::{
 };
 use dormouse::errno;
 use dormouse::image::{
+    frame,
     ImageId,
     BLOCK,
     CHUNK_BYTES,
@@ -73,6 +74,7 @@ suite! { "dormouse_pipeline":
     writes_and_reads_parts,
     refuses_parts_beyond_the_end,
     chain_refuses_what_it_did_not_apply,
+    chain_insists_on_its_encryptor,
     recipe_has_two_places,
 }
 
@@ -138,13 +140,13 @@ fn saves_and_loads_two_transforms() -> Verdict {
     let _registration = Fake::new(c_str!("kunit-mix"), Kind::Encrypt)?.register()?;
     let both = recipe(&[(Kind::Compress, "lz4"), (Kind::Encrypt, "kunit-mix")])?;
     saves_and_loads(&both)?;
-    // Each of them may decline.
+    // Each compressor may decline.
     let declining = Fake {
         forward: |_, _, _| Ok(None),
-        ..Fake::new(c_str!("kunit-declines"), Kind::Encrypt)?
+        ..Fake::new(c_str!("kunit-declines"), Kind::Compress)?
     };
     let _registration = declining.register()?;
-    let both = recipe(&[(Kind::Compress, "lz4"), (Kind::Encrypt, "kunit-declines")])?;
+    let both = recipe(&[(Kind::Compress, "lz4"), (Kind::Compress, "kunit-declines")])?;
     there_and_back(&model(500, Mix::All, 6)?, &both, 2, Order::Shuffled)
 }
 
@@ -276,9 +278,13 @@ fn refuses_parts_beyond_the_end() -> Verdict {
 fn chain_refuses_what_it_did_not_apply() -> Verdict {
     let _first = Fake::growing(c_str!("kunit-a"), Kind::Compress)?.register()?;
     let _second = Fake::new(c_str!("kunit-b"), Kind::Encrypt)?.register()?;
-    let place = Place {
+    let place = |applied| Place {
         image_id: ImageId([1; 16]),
         frame_no: 2,
+        kind: frame::Kind::Data,
+        applied,
+        raw_len: FRAME_RAW_MAX as u32,
+        extents: &[],
     };
     let mut plain = Buf::new(FRAME_RAW_MAX)?;
     Random::new(6).fill(&mut plain);
@@ -290,25 +296,54 @@ fn chain_refuses_what_it_did_not_apply() -> Verdict {
         let mut stored = Buf::new(recipe.worst_case(plain.len()))?;
         let mut save = recipe.chain(Direction::Save)?;
         let mut load = recipe.chain(Direction::Load)?;
-        let frame = save.forward(&place, &plain, &mut stored)?;
+        let frame = save.forward(&place(0), &plain, &mut stored)?;
         check_eq!(frame.applied, applied);
         let src = &stored[..frame.len];
-        load.backward(&place, applied, src, &mut back)?;
+        load.backward(&place(applied), src, &mut back)?;
         check!(back[..] == plain[..]);
         for unknown in [applied + 1, 4, 0x80, 0xff] {
-            check_eq!(load.backward(&place, unknown, src, &mut back), bad);
+            check_eq!(load.backward(&place(unknown), src, &mut back), bad);
         }
         let mut short = Buf::new(plain.len() - 1)?;
-        check_eq!(
-            load.backward(&place, applied, src, &mut short).is_err(),
-            true
-        );
+        check!(load.backward(&place(applied), src, &mut short).is_err());
         // Stored as is, and not as long as it should be.
-        check_eq!(load.backward(&place, 0, &plain[1..], &mut back), bad);
+        check_eq!(load.backward(&place(0), &plain[1..], &mut back), bad);
         // No room for the worst case.
         let mut little = Buf::new(100)?;
-        check!(save.forward(&place, &plain, &mut little).is_err());
+        check!(save.forward(&place(0), &plain, &mut little).is_err());
     }
+    Ok(())
+}
+
+fn chain_insists_on_its_encryptor() -> Verdict {
+    let _first = Fake::new(c_str!("kunit-a"), Kind::Compress)?.register()?;
+    let _second = Fake::new(c_str!("kunit-b"), Kind::Encrypt)?.register()?;
+    let both = &recipe(&[(Kind::Compress, "kunit-a"), (Kind::Encrypt, "kunit-b")])?;
+    let mut load = both.chain(Direction::Load)?;
+    let plain = Buf::new(BLOCK)?;
+    let mut back = Buf::new(BLOCK)?;
+    let mut place = Place {
+        image_id: ImageId([1; 16]),
+        frame_no: 2,
+        kind: frame::Kind::Data,
+        applied: 2,
+        raw_len: BLOCK as u32,
+        extents: &[],
+    };
+    load.backward(&place, &plain, &mut back)?;
+    for without in [0, 1] {
+        place.applied = without;
+        let result = load.backward(&place, &plain, &mut back);
+        check_eq!(result, Err(errno::error(errno::EBADMSG)));
+    }
+    // This one has nothing that could vouch for an image.
+    check_eq!(both.authenticator().err(), Some(EINVAL));
+    // One that lets frames go as they are does not even register.
+    let lazy = Fake {
+        forward: |_, _, _| Ok(None),
+        ..Fake::new(c_str!("kunit-lazy"), Kind::Encrypt)?
+    };
+    check_eq!(lazy.register().err(), Some(EINVAL));
     Ok(())
 }
 

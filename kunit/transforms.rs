@@ -15,6 +15,7 @@ use crate::fixture::Random;
 use crate::vectors;
 use dormouse::errno;
 use dormouse::image::{
+    frame,
     ImageId,
     FRAME_RAW_MAX,
     PAGE, //
@@ -50,9 +51,13 @@ suite! { "dormouse_transforms":
 
 const ALL: [&str; 3] = ["lz4", "lzo", "zstd"];
 
-const PLACE: Place = Place {
+const PLACE: Place<'static> = Place {
     image_id: ImageId([0; 16]),
     frame_no: 3,
+    kind: frame::Kind::Data,
+    applied: 1,
+    raw_len: PAGE as u32,
+    extents: &[],
 };
 
 fn find(name: &str) -> Result<Pinned<dyn Transform>> {

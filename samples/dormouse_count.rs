@@ -114,14 +114,14 @@ impl Transform for Count {
 }
 
 impl Stage for Count {
-    fn forward(&self, _place: &Place, src: &[u8], dst: &mut [u8]) -> Result<Option<usize>> {
+    fn forward(&self, _place: &Place<'_>, src: &[u8], dst: &mut [u8]) -> Result<Option<usize>> {
         let len = copy(src, dst).ok_or(E2BIG)?;
         FRAMES_SAVED.add(1);
         BYTES_SAVED.add(len);
         Ok(Some(len))
     }
 
-    fn backward(&self, _place: &Place, src: &[u8], dst: &mut [u8]) -> Result<usize> {
+    fn backward(&self, _place: &Place<'_>, src: &[u8], dst: &mut [u8]) -> Result<usize> {
         // What comes from storage may have any length.
         if src.len() != dst.len() {
             return Err(errno::error(errno::EBADMSG));

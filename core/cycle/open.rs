@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::seal::{self, Seal};
 use super::{get_superblock, put_superblock};
 use crate::engine::Engine;
 use crate::errno;
@@ -111,24 +112,9 @@ fn recipe(engine: &Engine, header: &Header<'_>) -> Result<Recipe, Refusal> {
     Ok(recipe)
 }
 
-/// Reads and checks what describes the image that `sb` announces. May sleep.
-///
-/// # Errors
-///
-/// Why the image is not taken.
-pub(super) fn describe(
-    engine: &Engine,
-    space: Arc<dyn Space>,
-    sb: &Superblock,
-    queue: &IoQueue,
-) -> Result<(Source, Described), Refusal> {
-    let mut area = Buf::new(header::AREA_BYTES)?;
-    io::read_all(&*space, queue, sb.header_block, &mut area).map_err(out_of_space)?;
-    let header = Header::decode(&area)?;
+/// Whether this kernel, on this machine, may have the image.
+fn suits(engine: &Engine, header: &Header<'_>) -> Result<(), Refusal> {
     let facts = &header.facts;
-    if facts.image_id != sb.image_id {
-        return Err(image::Error::OtherImage.into());
-    }
     if !same_kernel(facts) {
         let why = format_args!(
             "the image was made by another kernel ({} {}), not by this one; it is kept",
@@ -150,18 +136,49 @@ pub(super) fn describe(
             engine.fail(errno::error(errno::EOPNOTSUPP), why),
         ));
     }
+    Ok(())
+}
+
+/// Reads and checks what describes the image that `sb` announces. May sleep.
+///
+/// # Errors
+///
+/// Why the image is not taken.
+pub(super) fn describe(
+    engine: &Engine,
+    space: Arc<dyn Space>,
+    sb: &Superblock,
+    queue: &IoQueue,
+) -> Result<(Source, Described), Refusal> {
+    let mut area = Buf::new(header::AREA_BYTES)?;
+    io::read_all(&*space, queue, sb.header_block, &mut area).map_err(out_of_space)?;
+    let header = Header::decode(&area)?;
+    let facts = &header.facts;
+    if facts.image_id != sb.image_id {
+        return Err(image::Error::OtherImage.into());
+    }
+    let seal = Seal::of(engine, &header)?;
+    if !seal.vouches() {
+        suits(engine, &header)?;
+    }
     let mut block = Buf::new(BLOCK)?;
     io::read_all(&*space, queue, sb.commit_block, &mut block).map_err(out_of_space)?;
     let commit = Commit::decode(&block)?;
     if commit.image_id != sb.image_id || commit.header_crc != header.crc {
         return Err(image::Error::OtherImage.into());
     }
+    let (table, extent) = read_root(&*space, sb, &commit, queue)?;
+    seal.check(&area, &table, &commit)?;
+    // From here on what was read is what was saved, if it was encrypted.
+    if seal.vouches() {
+        suits(engine, &header)?;
+    }
     if commit.image_pages > facts.ram_pages
         || commit.frames > commit.data_pages.saturating_add(commit.index_frames)
     {
         return Err(image::Error::BadCount.into());
     }
-    let root = read_root(&*space, sb, &commit, queue)?;
+    let root = chunks(&table, &extent)?;
     let recipe = recipe(engine, &header)?;
     let mut arch = Buf::new(header::ARCH_MAX)?;
     arch.get_mut(..facts.arch.len())
@@ -200,20 +217,23 @@ fn read_root(
     sb: &Superblock,
     commit: &Commit,
     queue: &IoQueue,
-) -> Result<KVVec<Chunk>, Refusal> {
+) -> Result<(Buf, root::Space), Refusal> {
     let extent = root::Space::of(space.blocks(), sb.header_block, sb.commit_block, commit)?;
     let len = usize::try_from(commit.root_len()?).map_err(|_| image::Error::BadCount)?;
-    let mut bytes = Buf::new(len.max(1))?;
-    let table = bytes.get_mut(..len).ok_or(EINVAL)?;
-    io::read_all(space, queue, commit.root_block, table).map_err(out_of_space)?;
-    if wire::crc(table) != commit.root_crc {
+    let mut table = Buf::new(len)?;
+    io::read_all(space, queue, commit.root_block, &mut table).map_err(out_of_space)?;
+    if wire::crc(&table) != commit.root_crc {
         return Err(image::Error::BadCrc.into());
     }
-    let chunks = usize::try_from(commit.chunks).map_err(|_| image::Error::BadCount)?;
-    let mut scratch = Table::<root::Range>::new(chunks.max(1))?;
-    root::check_disjoint(table, &extent, &mut scratch)?;
-    let mut list = KVVec::with_capacity(chunks, GFP_KERNEL).map_err(Error::from)?;
-    for chunk in root::chunks(table, &extent) {
+    Ok((table, extent))
+}
+
+fn chunks(table: &[u8], extent: &root::Space) -> Result<KVVec<Chunk>, Refusal> {
+    let count = table.len() / root::ENTRY_BYTES;
+    let mut scratch = Table::<root::Range>::new(count.max(1))?;
+    root::check_disjoint(table, extent, &mut scratch)?;
+    let mut list = KVVec::with_capacity(count, GFP_KERNEL).map_err(Error::from)?;
+    for chunk in root::chunks(table, extent) {
         list.push(chunk?, GFP_KERNEL).map_err(Error::from)?;
     }
     Ok(list)
@@ -264,6 +284,12 @@ pub fn inspect(place: Place<'_>, out: &mut dyn Write) -> Result {
     if sb.last_errno != 0 {
         let errno = i64::from(sb.last_errno).wrapping_neg();
         say(out, format_args!("last_failure: {errno} {}\n", sb.reason()))?;
+    }
+    if sb.state.is_image() {
+        let queue = IoQueue::new(2, header::AREA_BYTES)?;
+        let mut area = Buf::new(header::AREA_BYTES)?;
+        io::read_all(&*space, &queue, sb.header_block, &mut area)?;
+        seal::inspect(&area, out).map_err(|_| E2BIG)?;
     }
     Ok(())
 }

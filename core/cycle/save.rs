@@ -22,7 +22,7 @@ use crate::storage::{Signature, Space, Storage};
 use crate::sys::buf::Buf;
 use crate::sys::{hibernate, pages, random, time, uts};
 use crate::text::Text;
-use crate::transform::{Kind, Transform};
+use crate::transform::{Authenticator, Kind, Transform};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -44,6 +44,8 @@ pub(super) struct Save {
     // Field order matters: the threads go before what they use.
     crew: Option<Crew>,
     job: Option<Arc<SaveJob>>,
+    // Holds a key, and so goes when its work is done.
+    authenticator: Option<Arc<dyn Authenticator>>,
     header: Buf,
     header_len: usize,
     facts: Recorded,
@@ -254,11 +256,13 @@ impl Save {
             id,
             engine.progress,
         )?;
+        let authenticator = plan.recipe.authenticator()?;
         let crew = Crew::new(plan.workers, job.clone())?;
         engine.stats.workers.set(plan.workers as u64);
         let mut save = Save {
             crew: Some(crew),
             job: Some(job),
+            authenticator,
             header,
             header_len: 0,
             facts,
@@ -404,6 +408,11 @@ impl Save {
             .get_mut(..BLOCK)
             .and_then(|b| b.try_into().ok())
             .ok_or(EINVAL)?;
+        let mut commit = commit.clone();
+        if let Some(authenticator) = self.authenticator.take() {
+            commit.encode_untagged(bytes)?;
+            job.with_root(|root| authenticator.tag(&[header, root, bytes], &mut commit.tag))?;
+        }
         commit.encode(bytes)?;
         io::write_all(&*self.space, job.queue(), COMMIT_BLOCK, &block)?;
         self.space.flush()?;
@@ -487,5 +496,6 @@ impl Save {
             job.pages().release();
         }
         self.crew = None;
+        self.authenticator = None;
     }
 }

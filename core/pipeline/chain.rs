@@ -5,11 +5,11 @@
 #![forbid(unsafe_code)]
 
 use crate::errno;
+use crate::image::header::PARAMS_MAX;
 use crate::image::FRAME_RAW_MAX;
 use crate::registry::Pinned;
-use crate::selftest::MOST_PARAMETERS;
 use crate::sys::buf::Buf;
-use crate::transform::{Direction, Place, Stage, Transform};
+use crate::transform::{Authenticator, Direction, Kind, Place, Stage, Transform};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -32,9 +32,9 @@ impl Ingredient {
     ///
     /// `ENOMEM`, or what the transform says.
     pub fn new(transform: Pinned<dyn Transform>) -> Result<Self> {
-        let mut parameters = Buf::new(MOST_PARAMETERS)?;
+        let mut parameters = Buf::new(PARAMS_MAX)?;
         let len = transform.parameters(&mut parameters)?;
-        if len > MOST_PARAMETERS {
+        if len > PARAMS_MAX {
             return Err(EINVAL);
         }
         Ok(Ingredient {
@@ -51,7 +51,7 @@ impl Ingredient {
     ///
     /// `ENOMEM`; `EINVAL` for parameters that are too long.
     pub fn recorded(transform: Pinned<dyn Transform>, recorded: &[u8]) -> Result<Self> {
-        let mut parameters = Buf::new(MOST_PARAMETERS)?;
+        let mut parameters = Buf::new(PARAMS_MAX)?;
         parameters
             .get_mut(..recorded.len())
             .ok_or(EINVAL)?
@@ -126,6 +126,22 @@ impl Recipe {
             })
     }
 
+    /// Makes what vouches for the image, if an encryptor is among the
+    /// transforms. May sleep and allocate.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when an encryptor has no authenticator, `ENOMEM`, or what the
+    /// encryptor says.
+    pub fn authenticator(&self) -> Result<Option<Arc<dyn Authenticator>>> {
+        let mut encryptors = self.ingredients.iter();
+        let Some(i) = encryptors.find(|i| i.transform.kind() == Kind::Encrypt) else {
+            return Ok(None);
+        };
+        let found = i.transform.authenticator(i.parameters())?;
+        Ok(Some(found.ok_or(EINVAL)?))
+    }
+
     /// Makes the chain of one worker. May sleep and allocate.
     ///
     /// # Errors
@@ -133,8 +149,14 @@ impl Recipe {
     /// `ENOMEM`, or what a transform says.
     pub fn chain(&self, direction: Direction) -> Result<Chain> {
         let mut stages = KVec::with_capacity(self.ingredients.len(), GFP_KERNEL)?;
+        let mut required = 0;
+        let mut bit = 1u8;
         for i in self.ingredients.iter() {
             stages.push(i.transform.stage(direction, i.parameters())?, GFP_KERNEL)?;
+            if i.transform.kind() == Kind::Encrypt {
+                required |= bit;
+            }
+            bit <<= 1;
         }
         let scratch = if stages.len() > 1 {
             self.worst_case(FRAME_RAW_MAX)
@@ -143,6 +165,7 @@ impl Recipe {
         };
         Ok(Chain {
             stages,
+            required,
             scratch: Buf::new(scratch)?,
         })
     }
@@ -151,6 +174,8 @@ impl Recipe {
 /// The stages of one worker.
 pub struct Chain {
     stages: KVec<Arc<dyn Stage>>,
+    /// Bits of the stages that no frame may go without.
+    required: u8,
     scratch: Buf,
 }
 
@@ -170,24 +195,27 @@ fn copy(src: &[u8], dst: &mut [u8]) -> Result<usize> {
 
 impl Chain {
     /// Sends `src` through all stages into `dst`, which has room for the
-    /// recipe's worst case. Process context.
+    /// recipe's worst case. `place` says where the frame belongs; what was
+    /// applied to it is filled in here. Process context.
     ///
     /// # Errors
     ///
-    /// What a stage says; `E2BIG` when one does not keep its word.
-    pub fn forward(&mut self, place: &Place, src: &[u8], dst: &mut [u8]) -> Result<Stored> {
+    /// What a stage says; `E2BIG` when one does not keep its word; `EINVAL`
+    /// when an encryptor lets a frame go as it is.
+    pub fn forward(&mut self, place: &Place<'_>, src: &[u8], dst: &mut [u8]) -> Result<Stored> {
+        let at = |applied| Place { applied, ..*place };
         let (len, applied) = match (self.stages.first(), self.stages.get(1)) {
             (None, _) => (copy(src, dst)?, 0),
-            (Some(only), None) => match only.forward(place, src, dst)? {
+            (Some(only), None) => match only.forward(&at(1), src, dst)? {
                 Some(n) => (n, 1),
                 None => (copy(src, dst)?, 0),
             },
             (Some(first), Some(second)) => {
-                let (middle, applied) = match first.forward(place, src, &mut self.scratch)? {
+                let (middle, applied) = match first.forward(&at(1), src, &mut self.scratch)? {
                     Some(n) => (self.scratch.get(..n).ok_or(E2BIG)?, 1u8),
                     None => (src, 0),
                 };
-                match second.forward(place, middle, dst)? {
+                match second.forward(&at(applied | 2), middle, dst)? {
                     Some(n) => (n, applied | 2),
                     None => (copy(middle, dst)?, applied),
                 }
@@ -196,31 +224,40 @@ impl Chain {
         if len > dst.len() {
             return Err(E2BIG);
         }
+        if applied & self.required != self.required {
+            return Err(EINVAL);
+        }
         Ok(Stored { applied, len })
     }
 
     /// Undoes [`Chain::forward`]: fills all of `dst` from `src`, which is
-    /// hostile. Process context.
+    /// hostile, as is `place`. Process context.
     ///
     /// # Errors
     ///
-    /// `EBADMSG` when `src` does not give `dst.len()` bytes or names stages
-    /// that are not there, or what a stage says.
-    pub fn backward(&mut self, place: &Place, applied: u8, src: &[u8], dst: &mut [u8]) -> Result {
+    /// `EBADMSG` when `src` does not give `dst.len()` bytes, when stages were
+    /// applied that are not there, or when an encryptor was not; or what a
+    /// stage says.
+    pub fn backward(&mut self, place: &Place<'_>, src: &[u8], dst: &mut [u8]) -> Result {
+        let applied = place.applied;
         let bad = errno::error(errno::EBADMSG);
         let first = self.stages.first().filter(|_| applied & 1 != 0);
         let second = self.stages.get(1).filter(|_| applied & 2 != 0);
         let named = u32::from(first.is_some()).wrapping_add(u32::from(second.is_some()));
-        if named != applied.count_ones() {
+        if named != applied.count_ones() || applied & self.required != self.required {
             return Err(bad);
         }
+        let before = Place {
+            applied: applied & 1,
+            ..*place
+        };
         let len = match (first, second) {
             (None, None) => copy(src, dst).map_err(|_| bad)?,
             (Some(one), None) | (None, Some(one)) => one.backward(place, src, dst)?,
             (Some(first), Some(second)) => {
                 let n = second.backward(place, src, &mut self.scratch)?;
                 let middle = self.scratch.get(..n).ok_or(bad)?;
-                first.backward(place, middle, dst)?
+                first.backward(&before, middle, dst)?
             }
         };
         if len != dst.len() {

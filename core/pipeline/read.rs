@@ -60,11 +60,7 @@ impl Tools {
 }
 
 fn undo(chain: &mut Chain, image_id: ImageId, frame: &Frame<'_>, dst: &mut [u8]) -> Result {
-    let place = Place {
-        image_id,
-        frame_no: frame.frame_no,
-    };
-    chain.backward(&place, frame.applied, frame.payload, dst)
+    chain.backward(&Place::of(image_id, frame), frame.payload, dst)
 }
 
 /// Where the frames of an image go.

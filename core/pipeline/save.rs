@@ -194,6 +194,17 @@ impl SaveJob {
         &self.queue
     }
 
+    /// Gives `f` the root, of which [`SaveJob::finish`] wrote all. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// That of `f`.
+    pub fn with_root<R>(&self, f: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+        let root = self.root.lock();
+        let bytes = root.count.saturating_mul(root::ENTRY_BYTES);
+        f(root.table.get(..bytes).ok_or(EINVAL)?)
+    }
+
     /// Writes the root, after all workers have ended, and returns what the
     /// commit record says of the image. May sleep.
     ///

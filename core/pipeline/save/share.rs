@@ -200,19 +200,23 @@ impl<'a> Share<'a> {
                 self.worker.gather.get(..raw).ok_or(EINVAL)?
             }
         };
-        let place = Place {
-            image_id: self.job.image_id,
-            frame_no: self.job.frames.fetch_add(1, Ordering::Relaxed),
-        };
+        let image_id = self.job.image_id;
+        let frame_no = self.job.frames.fetch_add(1, Ordering::Relaxed);
         let room = self.data.room()?;
-        let mut writer = FrameWriter::begin(room, Kind::Data, place.frame_no, &place.image_id)?;
+        let mut writer = FrameWriter::begin(room, Kind::Data, frame_no, &image_id)?;
         for pfn in batch.pfns() {
             writer.add_page(pfn)?;
         }
-        let stored = self
-            .worker
-            .chain
-            .forward(&place, src, writer.payload_mut())?;
+        let (extents, payload) = writer.split();
+        let place = Place {
+            image_id,
+            frame_no,
+            kind: Kind::Data,
+            applied: 0,
+            raw_len: raw as u32,
+            extents,
+        };
+        let stored = self.worker.chain.forward(&place, src, payload)?;
         let len = writer.finish(stored.applied, raw as u32, stored.len as u32)?;
         self.data.used = self.data.used.saturating_add(len);
         self.job
@@ -222,7 +226,7 @@ impl<'a> Share<'a> {
             self.add_entry(Entry {
                 pfn,
                 count: 1,
-                source: Source::Frame(place.frame_no),
+                source: Source::Frame(frame_no),
             })?;
         }
         Ok(())
@@ -236,6 +240,10 @@ impl<'a> Share<'a> {
         let place = Place {
             image_id: self.job.image_id,
             frame_no: self.job.frames.fetch_add(1, Ordering::Relaxed),
+            kind: Kind::Index,
+            applied: 0,
+            raw_len: payload.len() as u32,
+            extents: &[],
         };
         let room = self.index.room()?;
         let mut writer = FrameWriter::begin(room, Kind::Index, place.frame_no, &place.image_id)?;
