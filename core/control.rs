@@ -10,6 +10,8 @@
 
 mod actions;
 mod choices;
+#[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
+mod keys;
 mod numbers;
 
 use crate::engine::{self, Engine};
@@ -53,9 +55,9 @@ impl Attribute for Attr {
 }
 
 macro_rules! attributes {
-    ($($name:literal: $show:expr, $store:expr;)*) => {
+    ($($(#[$meta:meta])* $name:literal: $show:expr, $store:expr;)*) => {
         static ATTRIBUTES: &[Attr] = &[
-            $(Attr {
+            $($(#[$meta])* Attr {
                 name: kernel::c_str!($name),
                 show: $show,
                 store: $store,
@@ -68,6 +70,10 @@ attributes! {
     "enabled": Some(numbers::show_enabled), Some(numbers::store_enabled);
     "compressor": Some(choices::show_compressor), Some(choices::store_compressor);
     "encryptor": Some(choices::show_encryptor), Some(choices::store_encryptor);
+    #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
+    "key": Some(keys::show_key), Some(keys::store_key);
+    #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
+    "hint": Some(keys::show_hint), Some(keys::store_hint);
     "writer": Some(choices::show_writer), Some(choices::store_writer);
     "freezer": Some(choices::show_freezer), Some(choices::store_freezer);
     "snapshot": Some(choices::show_snapshot), Some(choices::store_snapshot);

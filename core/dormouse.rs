@@ -26,6 +26,8 @@ pub mod blockmap;
 pub mod blockspace;
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub mod control;
+#[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
+pub mod cryptoaead;
 pub mod cryptocomp;
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub mod cycle;
@@ -35,6 +37,8 @@ pub mod extent;
 pub mod fill;
 pub mod freezer;
 pub mod image;
+#[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
+pub mod keyslot;
 pub mod pipeline;
 pub mod plan;
 pub mod progress;

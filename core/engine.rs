@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 use crate::freezer::{Freezer, Kept, MOST_KEPT};
+#[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
+use crate::keyslot::Configured;
 use crate::progress::{Progress, Step};
 use crate::registry::{self, Pinned};
 use crate::report::Report;
@@ -30,6 +32,9 @@ pub struct Settings {
     pub compressor: Option<Pinned<dyn Transform>>,
     /// Encryptor, if any.
     pub encryptor: Option<Pinned<dyn Transform>>,
+    /// The key that the encryptor is to use.
+    #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
+    pub key: Option<Configured>,
     /// Writer; without a choice, `swap` is asked for when it is needed.
     pub writer: Option<Pinned<dyn Storage>>,
     /// Freezer; without a choice, `pm`.
@@ -92,6 +97,8 @@ impl Engine {
                 enabled: false,
                 compressor: None,
                 encryptor: None,
+                #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
+                key: None,
                 writer: None,
                 freezer: None,
                 snapshot: None,

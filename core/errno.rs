@@ -22,6 +22,10 @@ pub const ETIMEDOUT: i32 = 110;
 pub const ECONNREFUSED: i32 = 111;
 /// Stopped because somebody asked for it.
 pub const ECANCELED: i32 = 125;
+/// A key that is not there.
+pub const ENOKEY: i32 = 126;
+/// A key that does not fit.
+pub const EKEYREJECTED: i32 = 129;
 /// An image of another kernel.
 pub const ESTALE: i32 = 116;
 

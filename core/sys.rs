@@ -9,6 +9,8 @@
 //! Rules for the C shims: they are not exported. A module reaches them only through the Rust
 //! functions of this folder, which therefore are never inlined into it.
 
+#[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
+pub mod aead;
 pub mod block;
 pub mod buf;
 pub mod checksum;
@@ -16,6 +18,8 @@ pub mod crypto;
 mod ffi;
 pub mod hibernate;
 pub mod ioq;
+#[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
+pub mod keys;
 pub mod module;
 #[cfg(CONFIG_DORMOUSE_NET)]
 pub mod net;

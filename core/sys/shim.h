@@ -11,12 +11,15 @@
 
 #include <linux/types.h>
 
+struct dormouse_aead;
 struct dormouse_attr;
 struct dormouse_bdev;
 struct dormouse_comp;
 struct dormouse_dir;
 struct dormouse_gate;
+struct dormouse_hmac;
 struct dormouse_ioq;
+struct dormouse_key;
 struct dormouse_restore;
 struct dormouse_sock;
 struct dormouse_thread;
@@ -136,6 +139,27 @@ int dormouse_comp_compress(struct dormouse_comp *comp, const u8 *src, u32 src_le
 			   u8 *dst, u32 *dst_len);
 int dormouse_comp_decompress(struct dormouse_comp *comp, const u8 *src, u32 src_len,
 			     u8 *dst, u32 *dst_len);
+
+/* shim_aead.c */
+
+struct dormouse_aead *dormouse_aead_new(const char *name, size_t len_max, size_t bound_max,
+					u32 tag_len);
+void dormouse_aead_free(struct dormouse_aead *aead);
+int dormouse_aead_set_key(struct dormouse_aead *aead, const u8 *key, u32 len);
+int dormouse_aead_crypt(struct dormouse_aead *aead, bool encrypt, const u8 *nonce,
+			u32 nonce_len, const u8 *bound, size_t bound_len, const u8 *src,
+			size_t src_len, u8 *dst, size_t dst_len);
+struct dormouse_hmac *dormouse_hmac_new(void);
+void dormouse_hmac_free(struct dormouse_hmac *hmac);
+int dormouse_hmac_begin(struct dormouse_hmac *hmac, const u8 *key, u32 len);
+int dormouse_hmac_add(struct dormouse_hmac *hmac, const u8 *bytes, u32 len);
+int dormouse_hmac_end(struct dormouse_hmac *hmac, u8 out[32]);
+
+/* shim_keys.c */
+
+struct dormouse_key *dormouse_key_find(const char *type, const char *description);
+void dormouse_key_put(struct dormouse_key *key);
+s64 dormouse_key_read(struct dormouse_key *key, void *out, size_t size);
 
 /* shim_sysfs.c */
 
