@@ -5,14 +5,15 @@
 //! Built into user-mode Linux they run at boot; as a module they run when it is loaded. What needs
 //! no kernel is tested under cargo, in `tests/host`.
 //!
-//! - One file per suite: [`registry`], [`format`], [`transforms`], [`pipeline`], [`faults`],
-//!   [`budget`].
+//! - One file per suite: [`registry`], [`format`], [`transforms`], [`encryption`], [`pipeline`],
+//!   [`faults`], [`budget`].
 //! - [`fixture`]: a place in memory for images, pages that are no pages, transforms that fail when
 //!   they are told to.
 //! - [`check`]: how a case is written. [`glue`]: how KUnit gets to know of it.
 
 mod budget;
 mod check;
+mod encryption;
 mod faults;
 mod fixture;
 mod format;

@@ -102,10 +102,11 @@ impl Entry {
 // The section holds nothing but pointers to suites, in the kernel as in a module.
 #[link_section = ".kunit_test_suites"]
 #[used(compiler)]
-static SUITES: [Entry; 6] = [
+static SUITES: [Entry; 7] = [
     Entry::of(&crate::registry::SUITE),
     Entry::of(&crate::format::SUITE),
     Entry::of(&crate::transforms::SUITE),
+    Entry::of(&crate::encryption::SUITE),
     Entry::of(&crate::pipeline::SUITE),
     Entry::of(&crate::faults::SUITE),
     Entry::of(&crate::budget::SUITE),

@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod aead;
+
 use dormouse::image::PAGE;
 
 /// The bytes that the vectors stand for: noise, zeros, text, and all of that again.
