@@ -46,7 +46,15 @@ impl Asleep {
     ///
     /// When that fails.
     pub fn new(lab: &Lab) -> Result<Self> {
-        let mut vm = lab.sleepy()?;
+        Self::of(lab.sleepy()?)
+    }
+
+    /// Hibernates `vm`, which is up.
+    ///
+    /// # Errors
+    ///
+    /// When that fails.
+    pub fn of(mut vm: Vm) -> Result<Self> {
         vm.hibernate()?;
         let folder = tempfile::Builder::new()
             .prefix("dormouse-copy-")
@@ -89,6 +97,19 @@ impl Asleep {
         self.vm.get_disk(0)?.flip_bit(at, bit)?;
         self.refused(part)
             .with_context(|| format!("bit {bit} of byte {at}, in {part:?}"))
+    }
+
+    /// Boots, and checks that a new system comes up that calls the image damaged with all `parts`
+    /// of a sentence. Leaves the machine off.
+    ///
+    /// # Errors
+    ///
+    /// When something of that is not so; above all when it resumes.
+    pub fn refused_with(&mut self, parts: &[&str]) -> Result<()> {
+        boot_fresh(&mut self.vm)?;
+        expect_result(&mut self.vm, -74, &["the image is damaged: "])?;
+        expect_result(&mut self.vm, -74, parts)?;
+        self.vm.power_off()
     }
 
     fn refused(&mut self, part: Part) -> Result<()> {

@@ -133,6 +133,24 @@ fn read_map(disk: &Disk, sb: &Superblock, runs: &mut Vec<Run>) -> Result<Map> {
     Ok(map)
 }
 
+/// Reads the superblock of the image on `disk` and all of its linear space.
+///
+/// # Errors
+///
+/// As [`runs`].
+pub fn linear(disk: &Disk) -> Result<(Vec<u8>, Vec<u8>)> {
+    let sb = superblock(disk)?.context("no superblock on the disk")?;
+    let map = read_map(disk, &sb, &mut Vec::new())?;
+    let blocks = map.total();
+    let found = Finder {
+        disk,
+        map,
+        runs: Vec::new(),
+    };
+    let bytes = disk.read(SUPERBLOCK_AT, superblock::BYTES)?;
+    Ok((bytes, found.bytes(0, blocks * BLOCK as u64)?))
+}
+
 struct Finder<'a> {
     disk: &'a Disk,
     map: Map,

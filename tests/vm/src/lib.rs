@@ -14,6 +14,7 @@ use dormouse_vm::{System, Vm};
 mod aborts;
 mod cycles;
 mod damage;
+mod encryption;
 mod image;
 mod netblock;
 mod places;
@@ -88,6 +89,7 @@ pub fn all() -> Vec<Scenario> {
         settings::SCENARIOS,
         aborts::SCENARIOS,
         damage::SCENARIOS,
+        encryption::SCENARIOS,
         power::SCENARIOS,
         shortages::SCENARIOS,
         netblock::SCENARIOS,

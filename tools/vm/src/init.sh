@@ -28,6 +28,8 @@ while read -r module; do
 	insmod "/modules/$module" || say "cannot load $module"
 done < /modules/order
 
+[ -x /etc/unlock ] && . /etc/unlock
+
 resume=$(option dm.resume)
 if [ -n "$resume" ]; then
 	# Comes back only when nothing was restored.

@@ -18,6 +18,8 @@ pub struct Contents {
     pub busybox: PathBuf,
     /// The guest program, statically linked.
     pub guest: PathBuf,
+    /// The command of Dormouse, statically linked.
+    pub client: PathBuf,
     /// Kernel modules, in the order of loading.
     pub modules: Vec<PathBuf>,
     /// More files: absolute path in the guest, mode, bytes.
@@ -71,6 +73,7 @@ pub fn write(contents: &Contents, path: &Path) -> Result<()> {
     archive.file("init", 0o755, INIT.as_bytes())?;
     archive.file("bin/busybox", 0o755, &read(&contents.busybox)?)?;
     archive.file("bin/guest", 0o755, &read(&contents.guest)?)?;
+    archive.file("bin/dormouse", 0o755, &read(&contents.client)?)?;
     for applet in applets(&contents.busybox)? {
         if applet != "busybox" {
             archive.add(

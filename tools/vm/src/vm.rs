@@ -26,6 +26,8 @@ pub struct System {
     pub busybox: PathBuf,
     /// The guest program, statically linked.
     pub guest: PathBuf,
+    /// The command of Dormouse, statically linked.
+    pub client: PathBuf,
     /// How processors are made.
     pub accel: Accel,
     /// Folder for kernel logs; the machine's own temporary one when `None`.
@@ -516,6 +518,7 @@ impl Vm {
         Contents {
             busybox: self.system.busybox.clone(),
             guest: self.system.guest.clone(),
+            client: self.system.client.clone(),
             modules: self.system.modules.iter().filter(wanted).cloned().collect(),
             files: self.files.clone(),
         }

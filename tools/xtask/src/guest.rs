@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Builds the guest program, statically linked.
+//! Builds the programs of guests, statically linked: the one that the driver talks to, and the
+//! command of Dormouse.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,12 +12,12 @@ use crate::paths::Paths;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Builds `tests/guest` and returns the program.
+/// Builds `tests/guest` and `ui/client` and returns both programs.
 ///
 /// # Errors
 ///
 /// When cargo fails; its messages are on standard error.
-pub fn build(paths: &Paths) -> Result<PathBuf> {
+pub fn build(paths: &Paths) -> Result<[PathBuf; 2]> {
     let target = paths.cached("guest")?;
     // The target is named although it is the host's own, so that the flags do
     // not reach build scripts.
@@ -27,6 +28,8 @@ pub fn build(paths: &Paths) -> Result<PathBuf> {
             "--release",
             "--package",
             "dormouse-guest",
+            "--package",
+            "dormouse",
         ])
         .args(["--target", TARGET, "--target-dir"])
         .arg(&target)
@@ -35,7 +38,8 @@ pub fn build(paths: &Paths) -> Result<PathBuf> {
         .status()
         .context("cannot run cargo")?;
     if !status.success() {
-        bail!("the guest program does not build");
+        bail!("the programs of guests do not build");
     }
-    Ok(target.join(TARGET).join("release/guest"))
+    let folder = target.join(TARGET).join("release");
+    Ok([folder.join("guest"), folder.join("dormouse")])
 }

@@ -61,6 +61,7 @@ pub const GUEST: &[Need] = &[
     need(&["nbdkit"], "another one, which can be made to fail"),
     need(&["nbd-server"], "a third one"),
     need(&["nbd-client"], "what network storage is compared with"),
+    need(&["keyutils"], "keys that no passphrase makes, in guests"),
 ];
 
 /// Rust for the kernel, for bindgen and for the checks of style.

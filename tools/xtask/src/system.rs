@@ -29,11 +29,13 @@ pub fn built(paths: &Paths, config: Config) -> Result<System> {
 /// When the user space for it cannot be built or installed.
 pub fn of(paths: &Paths, kernel: &Path, modules: &[PathBuf]) -> Result<System> {
     packages::ensure(packages::GUEST)?;
+    let [guest, client] = guest::build(paths)?;
     let mut system = System {
         kernel: kernel.to_path_buf(),
         modules: modules.to_vec(),
         busybox: "/bin/busybox".into(),
-        guest: guest::build(paths)?,
+        guest,
+        client,
         accel: Accel::Tcg,
         logs: None,
     };

@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Encrypted images: they come back with the right key, and with nothing else.
+
+use std::time::Duration;
+
+use anyhow::{ensure, Context, Result};
+use dormouse_host::encrypted;
+use dormouse_host::fuzzing::seal_frame;
+use dormouse_host::image::{header, wire, BLOCK, CHUNK_BYTES};
+use dormouse_vm::{Disk, Vm};
+
+use crate::damage::Asleep;
+use crate::image::{self, Part};
+use crate::steps::{
+    boot_fresh, expect_result, expect_type, get, prepare, refused, resume, set, there_and_back,
+    went_on, with_program, FIRST_DISK, FOLDER,
+};
+use crate::{Lab, Scenario};
+
+/// The scenarios of this file.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "encrypted-aes-gcm",
+        "passphrase set, asked for in the initramfs, memory back as it was, twice",
+        |lab| cycle(lab, "aes-gcm"),
+    ),
+    Scenario::new(
+        "encrypted-chacha20-poly1305",
+        "the same with the other cipher",
+        |lab| cycle(lab, "chacha20-poly1305"),
+    ),
+    Scenario::new(
+        "wrong-passphrase",
+        "no key, then a wrong one: refused and kept; then the right one resumes",
+        wrong_passphrase,
+    ),
+    Scenario::new(
+        "encryptor-without-key",
+        "an encryptor without a key: refused before anything is frozen",
+        without_key,
+    ),
+    Scenario::new(
+        "downgrade",
+        "an image in clear is refused and kept where the settings ask for encryption",
+        downgrade,
+    ),
+    Scenario::new(
+        "encrypted-damaged",
+        "a flipped bit in any part of an encrypted image: not resumed",
+        damaged,
+    ),
+    Scenario::new(
+        "encrypted-forged",
+        "changes with good checksums in header, commit record and a frame: not resumed",
+        forged,
+    ),
+    Scenario::new(
+        "secrets",
+        "planted key and passphrase: in a plain image, in no encrypted one, nor in log or sysfs",
+        secrets,
+    ),
+];
+
+/// What /init does before it looks for an image, if it is told to.
+const UNLOCK: &str = "\
+[ -n \"$(option dm.encryptor)\" ] && option dm.encryptor > /sys/power/hibernate/encryptor
+[ -n \"$(option dm.unlock)\" ] && dormouse key unlock --stdin < /etc/passphrase
+";
+
+const PASSPHRASE: &str = "seven sleepers under one teapot";
+
+/// Costs that an emulated processor can bear.
+const CHEAP: &str = "--memory-mib 16 --passes 1 --lanes 1";
+
+const UNLOCKED: &str = "resume=/dev/vda dm.resume=1 dm.unlock=1";
+
+fn machine(lab: &Lab) -> Result<Vm> {
+    lab.small()
+        .file("/etc/unlock", 0o755, UNLOCK)
+        .file("/etc/passphrase", 0o600, PASSPHRASE)
+        .swap_disk("512M")
+}
+
+/// A machine with a workload that will hibernate encrypted.
+fn sleepy(lab: &Lab, encryptor: &str) -> Result<Vm> {
+    let mut vm = machine(lab)?;
+    vm.boot()?;
+    vm.run("swapon /dev/vda")?;
+    prepare(&mut vm)?;
+    vm.run(&format!(
+        "dormouse key set --stdin {CHEAP} --encryptor {encryptor} < /etc/passphrase"
+    ))?;
+    vm.set_append(UNLOCKED);
+    Ok(vm)
+}
+
+fn cycle(lab: &Lab, encryptor: &str) -> Result<()> {
+    let mut vm = sleepy(lab, encryptor)?;
+    let status = vm.run("dormouse key status")?;
+    let expected = format!("encryptor: {encryptor}\nkey: logon:dormouse:passphrase\nimage: none\n");
+    ensure!(status == expected, "status: {status}");
+    for _ in 0..2 {
+        there_and_back(&mut vm)?;
+    }
+    vm.assert_clean()
+}
+
+/// Asks the running system to resume, and checks that the one that hibernated is back.
+///
+/// # Errors
+///
+/// When it is not.
+pub fn resume_now(vm: &mut Vm) -> Result<()> {
+    let from = vm.log()?.len();
+    vm.send(&format!("echo 1 > {FOLDER}/resume"))?;
+    // Then the agent of the new system is gone.
+    let timeout = Duration::from_secs(120);
+    vm.log()?.wait_for("kB of memory in", from, timeout)?;
+    let arrival = vm.arrive(timeout)?;
+    went_on(vm, arrival)
+}
+
+fn wrong_passphrase(lab: &Lab) -> Result<()> {
+    let mut vm = sleepy(lab, "aes-gcm")?;
+    vm.hibernate()?;
+
+    vm.set_append(FIRST_DISK);
+    boot_fresh(&mut vm)?;
+    let needs = "the image needs key logon:dormouse:passphrase, and no key is configured";
+    expect_result(&mut vm, -126, &[needs, "dormouse key unlock", "it is kept"])?;
+    let shown = get(&mut vm, "image")?;
+    for part in [
+        "state: committed",
+        "encryptor: aes-gcm",
+        "key: logon:dormouse:passphrase",
+        "hint: argon2id:v=19,m=16384,t=1,p=1,salt=",
+    ] {
+        ensure!(shown.contains(part), "no '{part}' in {shown}");
+    }
+    let status = vm.run("dormouse key status")?;
+    ensure!(
+        status.contains("image: encrypted by aes-gcm, needs logon:dormouse:passphrase"),
+        "status: {status}"
+    );
+    let again = format!("echo 1 > {FOLDER}/resume");
+    for wrong in ["eight sleepers under one teapot", "x"] {
+        vm.run(&format!("echo '{wrong}' | dormouse key unlock --stdin"))?;
+        refused(&mut vm, &again, "Key was rejected")?;
+        expect_result(
+            &mut vm,
+            -129,
+            &["does not open the image", "it is another key", "it is kept"],
+        )?;
+    }
+    refused(&mut vm, "echo | dormouse key unlock --stdin", "is empty")?;
+    ensure!(
+        get(&mut vm, "image")?.contains("state: committed\n"),
+        "the image was not kept"
+    );
+    expect_type(&vm, 0, "swsuspend")?;
+    vm.run("dormouse key unlock --stdin < /etc/passphrase")?;
+    resume_now(&mut vm)?;
+    expect_type(&vm, 0, "swap")?;
+    // The restored system still has its key.
+    vm.set_append(UNLOCKED);
+    there_and_back(&mut vm)?;
+    vm.assert_clean()
+}
+
+fn without_key(lab: &Lab) -> Result<()> {
+    let mut vm = machine(lab)?;
+    vm.boot()?;
+    vm.run("swapon /dev/vda")?;
+    prepare(&mut vm)?;
+    set(&mut vm, "encryptor", "aes-gcm")?;
+    let before = vm.log()?.len();
+    refused(
+        &mut vm,
+        "echo disk > /sys/power/state",
+        "Required key not available",
+    )?;
+    let result = expect_result(&mut vm, -126, &["encryptor aes-gcm has no key", "key set"])?;
+    ensure!(result.starts_with("-126 begin "), "{result}");
+    let lines = vm.log()?.lines();
+    ensure!(
+        !lines[before..].iter().any(|line| line.contains("Freezing")),
+        "something was frozen"
+    );
+    for (value, message) in [
+        ("logon:dormouse:nothing", "Required key not available"),
+        ("nonsense", "Invalid argument"),
+        ("logon:", "Invalid argument"),
+        ("", "Invalid argument"),
+    ] {
+        refused(&mut vm, &format!("echo '{value}' > {FOLDER}/key"), message)?;
+        ensure!(get(&mut vm, "key")? == "none", "there is a key");
+    }
+    refused(
+        &mut vm,
+        &format!("echo x > {FOLDER}/hint"),
+        "Required key not available",
+    )?;
+    vm.run(&format!(
+        "dormouse key set --stdin {CHEAP} < /etc/passphrase"
+    ))?;
+    vm.run("dormouse key clear")?;
+    ensure!(get(&mut vm, "key")? == "none", "there still is a key");
+    ensure!(
+        get(&mut vm, "encryptor")?.starts_with("[none]"),
+        "there still is an encryptor"
+    );
+    there_and_back(&mut vm)?;
+    vm.assert_clean()
+}
+
+fn downgrade(lab: &Lab) -> Result<()> {
+    let mut vm = machine(lab)?;
+    vm.boot()?;
+    vm.run("swapon /dev/vda")?;
+    prepare(&mut vm)?;
+    vm.hibernate()?;
+    vm.set_append(&format!("{FIRST_DISK} dm.encryptor=aes-gcm"));
+    boot_fresh(&mut vm)?;
+    expect_result(
+        &mut vm,
+        -1,
+        &["the setting encryptor is aes-gcm, and the image was made with none; it is kept"],
+    )?;
+    vm.power_off()?;
+    expect_type(&vm, 0, "swsuspend")?;
+    vm.set_append(FIRST_DISK);
+    resume(&mut vm)?;
+    vm.assert_clean()
+}
+
+fn damaged(lab: &Lab) -> Result<()> {
+    let mut asleep = Asleep::of(sleepy(lab, "aes-gcm")?)?;
+    for part in [
+        Part::Header,
+        Part::Commit,
+        Part::Root,
+        Part::Index,
+        Part::Data,
+    ] {
+        let run = asleep.runs.iter().rfind(|run| run.part == part);
+        let run = *run.context("no such part")?;
+        asleep.refuses(part, run.at + run.len / 2, 3)?;
+    }
+    asleep.restore()?;
+    resume(&mut asleep.vm)?;
+    asleep.vm.assert_clean()
+}
+
+fn at_of(asleep: &Asleep, part: Part) -> Result<u64> {
+    let run = asleep.runs.iter().find(|run| run.part == part);
+    Ok(run.context("no such part")?.at)
+}
+
+/// Changes a part of the image on `disk`, and makes its seal right.
+fn forge(
+    disk: &Disk,
+    at: u64,
+    len: usize,
+    crc_at: usize,
+    change: impl Fn(&mut [u8]),
+) -> Result<()> {
+    let mut bytes = disk.read(at, len)?;
+    change(&mut bytes);
+    wire::seal(&mut bytes, crc_at).map_err(|e| anyhow::anyhow!("{e}"))?;
+    disk.write(at, &bytes)
+}
+
+fn forged(lab: &Lab) -> Result<()> {
+    let mut asleep = Asleep::of(sleepy(lab, "aes-gcm")?)?;
+    let (header_at, commit_at) = (at_of(&asleep, Part::Header)?, at_of(&asleep, Part::Commit)?);
+    let data_at = at_of(&asleep, Part::Data)?;
+    let altered = "a part of the image was altered: it does not match its tag";
+
+    // The header says another amount of memory, and the commit record knows.
+    let disk = asleep.vm.get_disk(0)?;
+    let total = u32::from_le_bytes(disk.read(header_at + 16, 4)?.try_into().unwrap_or_default());
+    forge(disk, header_at, total as usize, header::CRC_AT, |header| {
+        header[376] ^= 1;
+    })?;
+    let crc = disk.read(header_at + header::CRC_AT as u64, 4)?;
+    forge(disk, commit_at, BLOCK, 12, |commit| {
+        commit[100..104].copy_from_slice(&crc);
+    })?;
+    asleep.refused_with(&[altered])?;
+
+    // One byte less is said to be stored.
+    asleep.restore()?;
+    let disk = asleep.vm.get_disk(0)?;
+    forge(disk, commit_at, BLOCK, 12, |commit| commit[104] ^= 1)?;
+    asleep.refused_with(&[altered])?;
+
+    // A bit of the contents of a page; then one of where it belongs.
+    for at in [1000, 64] {
+        asleep.restore()?;
+        let disk = asleep.vm.get_disk(0)?;
+        let mut frame = disk.read(data_at, CHUNK_BYTES)?;
+        frame[at] ^= 1;
+        seal_frame(&mut frame).map_err(|e| anyhow::anyhow!("{e}"))?;
+        disk.write(data_at, &frame)?;
+        asleep.refused_with(&["a part of it fails its check"])?;
+    }
+    asleep.restore()?;
+    resume(&mut asleep.vm)?;
+    asleep.vm.assert_clean()
+}
+
+/// A key that is to be found nowhere.
+const PLANTED: &str = "planted key of 32 bytes, or more";
+
+fn leaks(vm: &Vm) -> Result<[bool; 2]> {
+    let disk = vm.get_disk(0)?;
+    let found = |text: &str| -> Result<bool> { Ok(disk.find(text.as_bytes(), 0)?.is_some()) };
+    Ok([found(PLANTED)?, found(PASSPHRASE)?])
+}
+
+/// Reads the whole image with another implementation of the cipher: what the kernel wrote is what
+/// the documentation says, and the secrets are in it.
+fn verify(disk: &Disk) -> Result<()> {
+    let (superblock, blocks) = image::linear(disk)?;
+    let refused = |why| anyhow::anyhow!("the verifier refuses the image: {why}");
+    let pages = encrypted::read(&superblock, &blocks, PLANTED.as_bytes()).map_err(refused)?;
+    for secret in [PLANTED, PASSPHRASE] {
+        let secret = secret.as_bytes();
+        let mut all = pages.values();
+        ensure!(
+            all.any(|page| page.windows(secret.len()).any(|bytes| bytes == secret)),
+            "the image is not one of this system's memory"
+        );
+    }
+    let wrong = encrypted::read(&superblock, &blocks, PASSPHRASE.as_bytes());
+    ensure!(wrong.is_err(), "another key opens it");
+    Ok(())
+}
+
+fn secrets(lab: &Lab) -> Result<()> {
+    // So much memory that nothing is swapped out: what is there in swap space is not in the image.
+    let mut vm = with_program(machine(lab)?.mem(768), "/bin/keyctl")?;
+    vm.boot()?;
+    vm.run("swapon /dev/vda")?;
+    prepare(&mut vm)?;
+    set(&mut vm, "compressor", "none")?;
+    // Both are in the memory of the system now, the passphrase in a file there.
+    vm.run(&format!(
+        "printf '%s' '{PLANTED}' | /bin/keyctl padd user dormouse:planted @u"
+    ))?;
+    set(&mut vm, "key", "user:dormouse:planted")?;
+    vm.hibernate()?;
+    // Without an encryptor they are in the image: this is how they would be found.
+    ensure!(leaks(&vm)? == [true, true], "a plain image without them");
+    resume(&mut vm)?;
+    // Nor is anything left of it in the swap area.
+    vm.run("swapoff /dev/vda && dd if=/dev/zero of=/dev/vda bs=1M count=512 && mkswap /dev/vda && swapon /dev/vda")?;
+    ensure!(leaks(&vm)? == [false, false], "the disk is not clean");
+
+    set(&mut vm, "encryptor", "aes-gcm")?;
+    vm.hibernate()?;
+    let found = leaks(&vm)?;
+    ensure!(found == [false, false], "secrets on the disk: {found:?}");
+    verify(vm.get_disk(0)?)?;
+    vm.set_append(FIRST_DISK);
+    boot_fresh(&mut vm)?;
+    vm.run(&format!(
+        "printf '%s' '{PLANTED}' | /bin/keyctl padd user dormouse:planted @u"
+    ))?;
+    set(&mut vm, "key", "user:dormouse:planted")?;
+    let secrets = [PLANTED, PASSPHRASE];
+    for secret in secrets {
+        let shown = vm.try_run(&format!(
+            "grep -r -F '{secret}' /sys/power/hibernate /proc/keys"
+        ))?;
+        ensure!(!shown.text.contains(secret), "it is shown: {}", shown.text);
+    }
+    resume_now(&mut vm)?;
+    for secret in secrets {
+        let shown = vm.try_run(&format!(
+            "grep -r -F '{secret}' /sys/power/hibernate /proc/keys"
+        ))?;
+        ensure!(!shown.text.contains(secret), "it is shown: {}", shown.text);
+        for boot in 0..3 {
+            if let Ok(log) = vm.log_of(boot) {
+                ensure!(!log.contains(secret), "it is in the kernel log");
+            }
+        }
+    }
+    vm.assert_clean()
+}
