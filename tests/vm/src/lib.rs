@@ -25,6 +25,7 @@ mod shortages;
 mod steps;
 mod swsusp;
 pub mod torture;
+mod tpm;
 
 /// One scenario.
 #[derive(Clone, Copy)]
@@ -90,6 +91,7 @@ pub fn all() -> Vec<Scenario> {
         aborts::SCENARIOS,
         damage::SCENARIOS,
         encryption::SCENARIOS,
+        tpm::SCENARIOS,
         power::SCENARIOS,
         shortages::SCENARIOS,
         netblock::SCENARIOS,

@@ -61,6 +61,8 @@ pub const GUEST: &[Need] = &[
     need(&["nbdkit"], "another one, which can be made to fail"),
     need(&["nbd-server"], "a third one"),
     need(&["nbd-client"], "what network storage is compared with"),
+    need(&["swtpm"], "a TPM for guests"),
+    need(&["swtpm-tools"], "makes that TPM"),
     need(&["keyutils"], "keys that no passphrase makes, in guests"),
 ];
 
