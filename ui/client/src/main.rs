@@ -157,21 +157,39 @@ fn set(control: &Control, args: &SetArgs) -> Result<ExitCode> {
         lanes: args.lanes,
     };
     let hint = Hint::new(costs)?;
-    let passphrase = if args.stdin {
-        checked(from_stdin()?)?
-    } else {
-        let first = checked(ask("Passphrase for images: ")?)?;
-        let again = ask("Again: ")?;
-        ensure!(
-            *first == *again,
-            "the two are not the same: nothing was changed, try again"
-        );
-        first
-    };
-    configure(control, &hint, &passphrase)?;
+    let before = chosen(control)?;
+    // First, so that nobody thinks of a passphrase for an encryptor that is not there.
     control.set("encryptor", &args.encryptor)?;
+    let done = new_passphrase(args.stdin).and_then(|words| configure(control, &hint, &words));
+    if let Err(error) = done {
+        control.set("encryptor", &before)?;
+        return Err(error);
+    }
     println!("images are encrypted by {} from now on", args.encryptor);
     Ok(ExitCode::SUCCESS)
+}
+
+fn new_passphrase(stdin: bool) -> Result<Passphrase> {
+    if stdin {
+        return checked(from_stdin()?);
+    }
+    let first = checked(ask("Passphrase for images: ")?)?;
+    let again = ask("Again: ")?;
+    ensure!(
+        *first == *again,
+        "the two are not the same: nothing was changed, try again"
+    );
+    Ok(first)
+}
+
+/// The encryptor that is chosen.
+fn chosen(control: &Control) -> Result<String> {
+    let all = control.get("encryptor")?;
+    let brackets = all
+        .split_once('[')
+        .and_then(|(_, rest)| rest.split_once(']'));
+    let (name, _) = brackets.with_context(|| format!("encryptor is '{all}'"))?;
+    Ok(name.to_string())
 }
 
 fn find(control: &Control, target: Option<&str>) -> Result<Image> {
@@ -219,11 +237,7 @@ fn unlock(control: &Control, args: &UnlockArgs) -> Result<ExitCode> {
 }
 
 fn status(control: &Control) -> Result<ExitCode> {
-    let encryptors = control.get("encryptor")?;
-    let chosen = encryptors
-        .split_once('[')
-        .and_then(|(_, rest)| rest.split_once(']'));
-    println!("encryptor: {}", chosen.map_or("none", |(name, _)| name));
+    println!("encryptor: {}", chosen(control)?);
     println!("key: {}", control.get("key")?);
     match control.image()? {
         Image::None => println!("image: none"),
