@@ -136,6 +136,13 @@ impl Engine {
         Ok(change(&mut self.settings.lock()))
     }
 
+    /// Lets go of the key, also while a cycle is under way. May sleep.
+    #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
+    pub fn forget_key(&self) {
+        let key = self.settings.lock().key.take();
+        drop(key);
+    }
+
     /// Looks at or leaves a request. May sleep.
     pub fn requests<R>(&self, f: impl FnOnce(&mut Requests) -> R) -> R {
         f(&mut self.requests.lock())

@@ -34,7 +34,7 @@ pub(super) struct Resume {
     // Dropped last: its module holds the code of the space.
     _writer: Option<Pinned<dyn Storage>>,
     // A save that is to be tested has its own.
-    _stopped: Option<plan::Stopped>,
+    stopped: Option<plan::Stopped>,
 }
 
 /// Opens the place that was asked for, or the one that settings and command
@@ -169,7 +169,7 @@ impl Resume {
         let queue = IoQueue::new(read::buffers(workers), CHUNK_BYTES)?;
         match open::describe(engine, space.clone(), &sb, &queue) {
             Ok((source, described)) => Ok(Resume {
-                _stopped: match tested {
+                stopped: match tested {
                     true => None,
                     false => Some(plan::Stopped::of_settings(engine)?),
                 },
@@ -281,6 +281,12 @@ impl Resume {
         let kb = self.described.commit.image_pages.saturating_mul(4);
         let ms = ns / 1_000_000;
         self.hand_over(ms).map_err(|e| self.failed(engine, e))?;
+        #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
+        if self.stopped.is_some() {
+            // Nor shall the restored system find it in memory that it takes
+            // for free. One that only tests an image goes on with its key.
+            engine.forget_key();
+        }
         pr_info!(
             "loaded {} kB of memory in {} ms ({} kB/s)\n",
             kb,
