@@ -73,24 +73,43 @@ const PASSPHRASE: &str = "seven sleepers under one teapot";
 /// Costs that an emulated processor can bear.
 const CHEAP: &str = "--memory-mib 16 --passes 1 --lanes 1";
 
+/// Kernel argument that makes /init of a machine that is [`unlocking`] give the passphrase.
+pub const UNLOCK_OPTION: &str = "dm.unlock=1";
+
 const UNLOCKED: &str = "resume=/dev/vda dm.resume=1 dm.unlock=1";
 
-fn machine(lab: &Lab) -> Result<Vm> {
-    lab.small()
-        .file("/etc/unlock", 0o755, UNLOCK)
+/// Adds to `vm` what gives the passphrase of an image before it is looked for.
+pub fn unlocking(vm: Vm) -> Vm {
+    vm.file("/etc/unlock", 0o755, UNLOCK)
         .file("/etc/passphrase", 0o600, PASSPHRASE)
-        .swap_disk("512M")
+}
+
+fn machine(lab: &Lab) -> Result<Vm> {
+    unlocking(lab.small()).swap_disk("512M")
+}
+
+/// Encrypts images from now on.
+///
+/// # Errors
+///
+/// When the guest refuses.
+pub fn set_key(vm: &mut Vm, encryptor: &str) -> Result<()> {
+    let command = format!("dormouse key set --stdin {CHEAP} --encryptor {encryptor}");
+    vm.run(&format!("{command} < /etc/passphrase"))?;
+    Ok(())
 }
 
 /// A machine with a workload that will hibernate encrypted.
-fn sleepy(lab: &Lab, encryptor: &str) -> Result<Vm> {
+///
+/// # Errors
+///
+/// When something of that fails.
+pub fn sleepy(lab: &Lab, encryptor: &str) -> Result<Vm> {
     let mut vm = machine(lab)?;
     vm.boot()?;
     vm.run("swapon /dev/vda")?;
     prepare(&mut vm)?;
-    vm.run(&format!(
-        "dormouse key set --stdin {CHEAP} --encryptor {encryptor} < /etc/passphrase"
-    ))?;
+    set_key(&mut vm, encryptor)?;
     vm.set_append(UNLOCKED);
     Ok(vm)
 }
@@ -103,6 +122,10 @@ fn cycle(lab: &Lab, encryptor: &str) -> Result<()> {
     for _ in 0..2 {
         there_and_back(&mut vm)?;
     }
+    // And in the same boot, where the kernel that loads it still has all keys.
+    vm.run("echo test_resume > /sys/power/disk && echo disk > /sys/power/state")?;
+    vm.run("guest work verify")?;
+    expect_result(&mut vm, 0, &["resumed: saved", "loaded in"])?;
     vm.assert_clean()
 }
 
@@ -201,9 +224,7 @@ fn without_key(lab: &Lab) -> Result<()> {
         &format!("echo x > {FOLDER}/hint"),
         "Required key not available",
     )?;
-    vm.run(&format!(
-        "dormouse key set --stdin {CHEAP} < /etc/passphrase"
-    ))?;
+    set_key(&mut vm, "aes-gcm")?;
     vm.run("dormouse key clear")?;
     ensure!(get(&mut vm, "key")? == "none", "there still is a key");
     ensure!(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Compressor, place of the image, number of processors, and mode.
+//! Compressor, encryptor, place of the image, number of processors, and mode.
 
 use std::fmt;
 
@@ -8,10 +8,12 @@ use anyhow::{Context, Result};
 use dormouse_vm::{Arrival, Hibernated, Vm};
 
 use super::Counts;
+use crate::encryption::{set_key, unlocking, UNLOCK_OPTION};
 use crate::steps::{prepare, resume, set, went_on, with_program};
 use crate::Lab;
 
 const COMPRESSORS: [&str; 4] = ["none", "lzo", "lz4", "zstd"];
+const ENCRYPTORS: [&str; 2] = ["none", "aes-gcm"];
 const MODES: [&str; 4] = ["platform", "shutdown", "reboot", "test_resume"];
 const PROCESSORS: [u32; 3] = [1, 2, 4];
 const PLACES: [Place; 3] = [Place::Partition, Place::File, Place::TwoAreas];
@@ -24,11 +26,19 @@ enum Place {
     TwoAreas,
 }
 
+/// What one hibernation is made with.
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    compressor: &'static str,
+    encryptor: &'static str,
+    mode: &'static str,
+}
+
 /// Combinations that one machine can go through.
 pub struct Group {
     place: Place,
     processors: u32,
-    cells: Vec<(&'static str, &'static str)>,
+    cells: Vec<Cell>,
 }
 
 impl fmt::Display for Group {
@@ -46,10 +56,14 @@ pub fn groups(n: u64) -> Vec<Group> {
     for place in PLACES {
         for processors in PROCESSORS {
             let first = groups.len() * per;
-            // Neighbours differ in both.
+            // Neighbours differ in compressor and mode; each of these is seen with both encryptors.
             let cell = |number: usize| {
                 let (column, row) = (number % 4, number / 4 % 4);
-                (COMPRESSORS[column], MODES[(column + row) % 4])
+                Cell {
+                    compressor: COMPRESSORS[column],
+                    encryptor: ENCRYPTORS[(column / 2 + row + number / 16) % 2],
+                    mode: MODES[(column + row) % 4],
+                }
             };
             groups.push(Group {
                 place,
@@ -73,17 +87,17 @@ impl Group {
     ///
     /// The first that fails.
     pub fn run(&self, lab: &Lab, counts: &Counts) -> Result<()> {
-        let vm = lab.small().smp(self.processors);
+        let vm = unlocking(lab.small().smp(self.processors)).append(UNLOCK_OPTION);
         let mut vm = match self.place {
             Place::Partition => partition(vm)?,
             Place::File => file(vm)?,
             Place::TwoAreas => two_areas(vm)?,
         };
         prepare(&mut vm)?;
-        for (compressor, mode) in &self.cells {
-            one(&mut vm, compressor, mode, counts)
+        for cell in &self.cells {
+            one(&mut vm, cell, counts)
                 .and_then(|()| vm.assert_clean())
-                .with_context(|| format!("{compressor}, {mode}"))?;
+                .with_context(|| format!("{cell:?}"))?;
             counts.combinations.good();
         }
         Ok(())
@@ -106,7 +120,7 @@ fn file(vm: Vm) -> Result<Vm> {
     vm.run("mkswap /mnt/swap && swapon /mnt/swap && sync")?;
     let block = vm.get_disk(0)?.first_block("/swap")?;
     vm.set_append(&format!(
-        "resume=/dev/vda resume_offset={block} dm.resume=1"
+        "resume=/dev/vda resume_offset={block} dm.resume=1 {UNLOCK_OPTION}"
     ));
     // So that a reboot finds it, too.
     vm.run("swapoff /mnt/swap && umount /mnt")?;
@@ -125,8 +139,13 @@ fn two_areas(vm: Vm) -> Result<Vm> {
     Ok(vm)
 }
 
-fn one(vm: &mut Vm, compressor: &str, mode: &str, counts: &Counts) -> Result<()> {
-    set(vm, "compressor", compressor)?;
+fn one(vm: &mut Vm, cell: &Cell, counts: &Counts) -> Result<()> {
+    let mode = cell.mode;
+    set(vm, "compressor", cell.compressor)?;
+    match cell.encryptor {
+        "none" => drop(vm.run("dormouse key clear")?),
+        encryptor => set_key(vm, encryptor)?,
+    }
     vm.run(&format!("echo {mode} > /sys/power/disk"))?;
     if mode == "platform" || mode == "shutdown" {
         vm.hibernate()?;

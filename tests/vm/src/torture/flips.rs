@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Random flips in images, each in a real boot.
+//! Random flips in images, encrypted and not, each in a real boot.
 
 use anyhow::{Context, Result};
 
 use super::{Counts, Random};
 use crate::damage::Asleep;
+use crate::encryption;
 use crate::image::{Part, Run};
 use crate::steps::resume;
 use crate::Lab;
@@ -16,7 +17,10 @@ use crate::Lab;
 ///
 /// When there is no image, or the whole one is not resumed.
 pub fn run(lab: &Lab, random: &mut Random, count: u64, counts: &Counts) -> Result<()> {
-    let mut asleep = Asleep::new(lab)?;
+    let mut asleep = match random.below(2) {
+        0 => Asleep::new(lab)?,
+        _ => Asleep::of(encryption::sleepy(lab, "aes-gcm")?)?,
+    };
     for number in 1..=count {
         // Otherwise nearly all of them would be in pages.
         let part = Part::ALL[random.below(Part::ALL.len() as u64) as usize];
