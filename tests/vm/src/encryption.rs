@@ -41,6 +41,11 @@ pub const SCENARIOS: &[Scenario] = &[
         without_key,
     ),
     Scenario::new(
+        "key-ends",
+        "a key too short, revoked, expired: refused; one that left its keyring still works",
+        key_ends,
+    ),
+    Scenario::new(
         "downgrade",
         "an image in clear is refused and kept where the settings ask for encryption",
         downgrade,
@@ -232,6 +237,51 @@ fn without_key(lab: &Lab) -> Result<()> {
         "there still is an encryptor"
     );
     there_and_back(&mut vm)?;
+    vm.assert_clean()
+}
+
+fn key_ends(lab: &Lab) -> Result<()> {
+    let mut vm = with_program(machine(lab)?, "/bin/keyctl")?;
+    vm.boot()?;
+    vm.run("swapon /dev/vda")?;
+    prepare(&mut vm)?;
+    let add = |vm: &mut Vm, bytes: usize| -> Result<String> {
+        let secret = "k".repeat(bytes);
+        let id = vm.run(&format!(
+            "printf '%s' {secret} | /bin/keyctl padd user dormouse:test @u"
+        ))?;
+        Ok(id.trim().to_string())
+    };
+    let set_it = format!("echo user:dormouse:test > {FOLDER}/key");
+    for bytes in [31, 1025] {
+        add(&mut vm, bytes)?;
+        refused(&mut vm, &set_it, "Invalid argument")?;
+    }
+    set(&mut vm, "encryptor", "aes-gcm")?;
+    vm.run("echo test_resume > /sys/power/disk")?;
+    let save = "echo disk > /sys/power/state";
+    for (end, errno, message) in [
+        ("revoke", -128, "Key has been revoked"),
+        ("timeout", -127, "Key has expired"),
+    ] {
+        let id = add(&mut vm, 32)?;
+        vm.run(&set_it)?;
+        let seconds = if end == "timeout" { "1" } else { "" };
+        vm.run(&format!("/bin/keyctl {end} {id} {seconds} && sleep 2"))?;
+        refused(&mut vm, save, message)?;
+        expect_result(
+            &mut vm,
+            errno,
+            &["the configured key user:dormouse:test cannot be used any more"],
+        )?;
+    }
+    let id = add(&mut vm, 1024)?;
+    vm.run(&set_it)?;
+    vm.run(&format!("/bin/keyctl unlink {id} @u"))?;
+    refused(&mut vm, &set_it, "Required key not available")?;
+    vm.run(save)?;
+    vm.run("guest work verify")?;
+    expect_result(&mut vm, 0, &["resumed: saved"])?;
     vm.assert_clean()
 }
 
