@@ -40,8 +40,9 @@ fail() {
 
 known cargo || as_root apt-get update -qq || fail "anything"
 for package in $missing; do
-	# Debian 12 has a current cargo under this name, beside one that is too old.
-	if [ "$package" = cargo ] && known cargo-web; then
+	# Debian 12 has a current cargo under this name, beside one that is too
+	# old. Other releases have it too, but without the rest of Rust.
+	if [ "$package" = cargo ] && grep -q '^VERSION_ID="12"' /etc/os-release; then
 		package=cargo-web
 	fi
 	echo "installing $package: compiles the tools of this repository" >&2
