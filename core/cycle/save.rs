@@ -438,12 +438,17 @@ impl Save {
                 .set_failure(errno, last.step as u32, last.sentence.as_str());
             State::Failed
         };
+        let marked = self.superblock.state.is_image();
         let result = self
             .superblock
             .advance(next)
             .map_err(Error::from)
             .and_then(|()| self.record(Signature::Own));
-        if let Err(e) = result {
+        if result.is_err() && !marked {
+            pr_warn!(
+                "the storage could not be told that the save failed; there is no image on it\n"
+            );
+        } else if let Err(e) = result {
             pr_crit!(
                 "the mark of the image could not be taken off the storage: do not resume from it\n"
             );
