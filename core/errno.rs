@@ -6,6 +6,12 @@
 
 use kernel::error::Error;
 
+/// Too many symbolic links, or one where none is followed.
+pub const ELOOP: i32 = 40;
+/// There is no data.
+pub const ENODATA: i32 = 61;
+/// A name that means more than one thing.
+pub const ENOTUNIQ: i32 = 76;
 /// Data that is damaged or not what it claims to be.
 pub const EBADMSG: i32 = 74;
 /// A value that does not fit.

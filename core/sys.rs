@@ -33,6 +33,8 @@ pub mod trycell;
 pub mod uts;
 
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+pub mod file;
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub mod pages;
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub mod restore;

@@ -45,6 +45,9 @@ impl fmt::Display for DevT {
     }
 }
 
+/// Most block devices that [`devices`] can list.
+pub const DEVICES_MAX: usize = 4096;
+
 /// What a request says that was given up.
 const CANCELED: c_int = -(kernel::bindings::ECANCELED as c_int);
 
@@ -61,7 +64,7 @@ pub enum Op {
 ///
 /// # Invariants
 ///
-/// `dev` comes from `dormouse_bdev_open()` or `dormouse_swap_bdev()` and is closed by nobody else.
+/// `dev` comes from `dormouse_bdev_open()`, `dormouse_swap_bdev()` or `dormouse_file_bdev()` and is closed by nobody else.
 pub struct BlockDevice {
     dev: NonNull<ffi::dormouse_bdev>,
 }
@@ -77,7 +80,8 @@ impl BlockDevice {
     ///
     /// # Safety
     ///
-    /// `dev` is the return value of `dormouse_bdev_open()` or `dormouse_swap_bdev()`.
+    /// `dev` is the return value of `dormouse_bdev_open()`, `dormouse_swap_bdev()` or
+    /// `dormouse_file_bdev()`.
     pub(super) unsafe fn from_raw(dev: *mut ffi::dormouse_bdev) -> Result<Self> {
         // INVARIANT: By the safety requirement.
         Ok(BlockDevice {
@@ -219,6 +223,26 @@ pub fn lookup(path: &CStr) -> Result<DevT> {
     // SAFETY: Both pointers are valid for the call.
     to_result(unsafe { ffi::dormouse_bdev_lookup(path.as_char_ptr(), &mut dev) })?;
     Ok(DevT(dev))
+}
+
+/// Numbers of all block devices that have something in them, partitions too. May sleep.
+///
+/// # Errors
+///
+/// `E2BIG` for more than [`DEVICES_MAX`], `ENOMEM`.
+pub fn devices() -> Result<KVec<DevT>> {
+    let mut numbers = KVec::new();
+    for _ in 0..DEVICES_MAX {
+        numbers.push(0u32, GFP_KERNEL)?;
+    }
+    // SAFETY: There is room for as many numbers.
+    let found = unsafe { ffi::dormouse_bdev_list(numbers.as_mut_ptr(), numbers.len() as u32) };
+    let numbers = numbers.get(..found as usize).ok_or(E2BIG)?;
+    let mut list = KVec::with_capacity(numbers.len(), GFP_KERNEL)?;
+    for &number in numbers {
+        list.push(DevT(number), GFP_KERNEL)?;
+    }
+    Ok(list)
 }
 
 /// A request that may consist of several pieces, on one device or on several. The buffer comes back

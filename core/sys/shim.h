@@ -83,6 +83,7 @@ void dormouse_iobuf_return(struct dormouse_iobuf *buf, bool requested, int resul
 
 struct dormouse_bdev *dormouse_bdev_open(u32 dev, bool write, bool exclusive);
 int dormouse_bdev_lookup(const char *path, u32 *dev);
+u32 dormouse_bdev_list(u32 *devs, u32 count);
 void dormouse_bdev_close(struct dormouse_bdev *dev);
 u32 dormouse_bdev_dev(const struct dormouse_bdev *dev);
 u64 dormouse_bdev_bytes(const struct dormouse_bdev *dev);
@@ -330,6 +331,78 @@ struct dormouse_bdev *dormouse_swap_bdev(u32 type);
 s64 dormouse_swap_alloc(u32 type, u64 want, struct dormouse_swap_extent *extents,
 			u64 extent_count);
 void dormouse_swap_free(u32 type, u64 slot, u64 count);
+
+/* shim_file.c */
+
+/**
+ * enum dormouse_file_how - What a file is opened for.
+ * @DORMOUSE_FILE_READ: To read it.
+ * @DORMOUSE_FILE_WRITE: To write it, too.
+ * @DORMOUSE_FILE_CREATE: The same, and it must not be there yet.
+ */
+enum dormouse_file_how {
+	DORMOUSE_FILE_READ,
+	DORMOUSE_FILE_WRITE,
+	DORMOUSE_FILE_CREATE,
+};
+
+#define DORMOUSE_FILE_KNOWN_FS		(1U << 0)
+#define DORMOUSE_FILE_READ_ONLY		(1U << 1)
+#define DORMOUSE_FILE_ENCRYPTED		(1U << 2)
+#define DORMOUSE_FILE_COMPRESSED	(1U << 3)
+#define DORMOUSE_FILE_JOURNALED		(1U << 4)
+#define DORMOUSE_FILE_NOCOW		(1U << 5)
+#define DORMOUSE_FILE_INLINE		(1U << 6)
+#define DORMOUSE_FILE_DAX		(1U << 7)
+#define DORMOUSE_FILE_IN_USE		(1U << 8)
+#define DORMOUSE_FILE_UNLINKED		(1U << 9)
+#define DORMOUSE_FILE_LOOP		(1U << 10)
+#define DORMOUSE_FILE_VOLATILE		(1U << 11)
+
+/**
+ * struct dormouse_file_info - What a file is.
+ * @bytes: Its size.
+ * @block_bytes: Size of the filesystem's blocks.
+ * @flags: DORMOUSE_FILE_ flags.
+ * @fs: Name of the filesystem.
+ */
+struct dormouse_file_info {
+	u64 bytes;
+	u32 block_bytes;
+	u32 flags;
+	char fs[32];
+};
+
+/**
+ * struct dormouse_file_extent - Pages of a file that follow each other.
+ * @page: First of them, in the file.
+ * @block: Its place on the device, in pages.
+ * @count: How many.
+ */
+struct dormouse_file_extent {
+	u64 page;
+	u64 block;
+	u64 count;
+};
+
+struct dormouse_file *dormouse_file_open(const char *path, enum dormouse_file_how how);
+void dormouse_file_describe(const struct dormouse_file *f, struct dormouse_file_info *info);
+bool dormouse_file_is_open_for_write(const struct dormouse_file *f);
+s64 dormouse_file_read(const struct dormouse_file *f, u64 pos, void *data, size_t len);
+int dormouse_file_write(const struct dormouse_file *f, u64 pos, const void *data, size_t len);
+int dormouse_file_allocate(const struct dormouse_file *f, u64 bytes);
+int dormouse_file_sync(const struct dormouse_file *f);
+int dormouse_file_remove(const struct dormouse_file *f);
+
+/* shim_pin.c */
+
+int dormouse_file_pin(struct dormouse_file *f);
+u64 dormouse_file_extents(const struct dormouse_file *f, struct dormouse_file_extent *extents,
+			  u64 extent_count);
+int dormouse_file_verify(const struct dormouse_file *f);
+int dormouse_file_forget(const struct dormouse_file *f);
+struct dormouse_bdev *dormouse_file_bdev(const struct dormouse_file *f);
+void dormouse_file_close(struct dormouse_file *f);
 
 #endif /* CONFIG_DORMOUSE_HIBERNATE */
 

@@ -108,6 +108,34 @@ int dormouse_bdev_lookup(const char *path, u32 *dev)
 }
 
 /**
+ * dormouse_bdev_list - List the block devices that have something in them.
+ * @devs: Becomes the list of their numbers.
+ * @count: Length of @devs.
+ *
+ * Context: Process context. May sleep.
+ * Return: How many there are, which may be more than @count.
+ */
+u32 dormouse_bdev_list(u32 *devs, u32 count)
+{
+	struct class_dev_iter iter;
+	struct device *device;
+	u32 used = 0;
+
+	class_dev_iter_init(&iter, &block_class, NULL, NULL);
+	while ((device = class_dev_iter_next(&iter))) {
+		struct block_device *bdev = dev_to_bdev(device);
+
+		if (!bdev_nr_sectors(bdev) || (bdev->bd_disk->flags & GENHD_FL_HIDDEN))
+			continue;
+		if (used < count)
+			devs[used] = bdev->bd_dev;
+		used++;
+	}
+	class_dev_iter_exit(&iter);
+	return used;
+}
+
+/**
  * dormouse_bdev_close - Close a block device.
  * @dev: The device. Requests to it may still be under way.
  *
