@@ -85,6 +85,21 @@ impl Report {
         error
     }
 
+    /// Runs `f`, which is no cycle, but whose failure is to be seen as one is;
+    /// when it succeeds, the outcome before it stays. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// That of `f`.
+    pub fn beside<R>(&self, f: impl FnOnce() -> Result<R>) -> Result<R> {
+        let before = core::mem::replace(&mut *self.last.lock(), Outcome::new());
+        let result = f();
+        if result.is_ok() {
+            *self.last.lock() = before;
+        }
+        result
+    }
+
     /// Records a success. May sleep.
     pub fn succeed(&self, step: Step, what: fmt::Arguments<'_>) {
         let mut last = self.last.lock();

@@ -125,6 +125,20 @@ pub trait Storage: Send + Sync {
         0
     }
 
+    /// Gets ready for `target`, which becomes the setting while this storage
+    /// is the chosen writer, or lets go of what it got ready, with `None`.
+    /// Whatever else `target` means for others must not be an error: a target
+    /// and its writer are chosen one after the other. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Any refuses the setting, with the reason recorded; what was ready
+    /// before stays so.
+    fn configure(&self, target: Option<&str>) -> Result {
+        let _ = target;
+        Ok(())
+    }
+
     /// How much `place` could hold now. May sleep.
     ///
     /// # Errors

@@ -28,8 +28,8 @@ fn choose<T: ?Sized + Send + Sync>(
     })
 }
 
-macro_rules! choice {
-    ($show:ident, $store:ident, $field:ident, $table:ident, $none:expr, $default:expr) => {
+macro_rules! choice_shown {
+    ($show:ident, $field:ident, $table:ident, $none:expr, $default:expr) => {
         pub(super) fn $show(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
             let selected: Text<32> = engine.settings(|s| {
                 let name = s.$field.as_ref().map_or($default, |p| p.name());
@@ -38,6 +38,12 @@ macro_rules! choice {
             let table = &registry::get()?.$table;
             table.list(out, selected.as_str(), $none).map_err(|_| E2BIG)
         }
+    };
+}
+
+macro_rules! choice {
+    ($show:ident, $store:ident, $field:ident, $table:ident, $none:expr, $default:expr) => {
+        choice_shown!($show, $field, $table, $none, $default);
 
         pub(super) fn $store(engine: &Engine, value: &str) -> Result {
             // A cycle under way is seen before any module is asked for.
@@ -67,7 +73,6 @@ choice!(
     true,
     "none"
 );
-choice!(show_writer, store_writer, writer, writers, false, "swap");
 choice!(show_freezer, store_freezer, freezer, freezers, false, "pm");
 choice!(
     show_snapshot,
@@ -77,6 +82,29 @@ choice!(
     false,
     "atomic"
 );
+
+choice_shown!(show_writer, writer, writers, false, "swap");
+
+/// A writer gets ready for the target before it becomes the choice, and lets
+/// go of it when another one has.
+pub(super) fn store_writer(engine: &Engine, value: &str) -> Result {
+    engine.configure(|_| ())?;
+    let chosen = choose(&registry::get()?.writers, value, false)?;
+    let old = engine.configure(|s: &mut Settings| {
+        if let Some(writer) = &chosen {
+            let target = s.target.as_str();
+            engine.report.beside(|| writer.configure(Some(target)))?;
+        }
+        let name = chosen.as_ref().map(|writer| writer.name());
+        let old = core::mem::replace(&mut s.writer, chosen);
+        if let Some(writer) = old.as_ref().filter(|old| Some(old.name()) != name) {
+            writer.configure(None)?;
+        }
+        Ok::<_, Error>(old)
+    })??;
+    drop(old);
+    Ok(())
+}
 
 pub(super) fn show_target(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
     let target = engine.settings(|s| s.target);
@@ -89,5 +117,13 @@ pub(super) fn store_target(engine: &Engine, value: &str) -> Result {
         EINVAL
     })?;
     let text = Text::format(format_args!("{value}"));
-    engine.configure(|s| s.target = text)
+    engine.configure(|s| {
+        if let Some(writer) = &s.writer {
+            engine
+                .report
+                .beside(|| writer.configure(Some(text.as_str())))?;
+        }
+        s.target = text;
+        Ok(())
+    })?
 }

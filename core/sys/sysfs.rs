@@ -13,6 +13,7 @@ use kernel::error::{from_err_ptr, from_result, to_result};
 use kernel::ffi::{c_char, c_int, c_void};
 use kernel::prelude::*;
 use kernel::str::CStr;
+use kernel::sync::Arc;
 
 /// A file in a [`Directory`].
 ///
@@ -71,14 +72,35 @@ impl fmt::Write for ShowBuf<'_> {
     }
 }
 
-type Target = &'static dyn Attribute;
+type Target = Arc<dyn Attribute + Send>;
+
+/// An attribute that lives as long as the kernel or its module.
+struct Static(&'static dyn Attribute);
+
+impl Attribute for Static {
+    fn name(&self) -> &'static CStr {
+        self.0.name()
+    }
+
+    fn mode(&self) -> u16 {
+        self.0.mode()
+    }
+
+    fn show(&self, out: &mut ShowBuf<'_>) -> Result {
+        self.0.show(out)
+    }
+
+    fn store(&self, value: &[u8]) -> Result {
+        self.0.store(value)
+    }
+}
 
 /// # Safety
 ///
 /// `ctx` is a boxed [`Target`]; `page` is valid for writes of `size` bytes.
 unsafe extern "C" fn show(ctx: *mut c_void, page: *mut c_char, size: usize) -> isize {
     // SAFETY: By the safety requirement.
-    let attribute = unsafe { *ctx.cast::<Target>() };
+    let attribute = unsafe { &*ctx.cast::<Target>() };
     // SAFETY: By the safety requirement, and sysfs zeroes the page.
     let page = unsafe { slice::from_raw_parts_mut(page.cast::<u8>(), size) };
     let mut out = ShowBuf { page, len: 0 };
@@ -93,7 +115,7 @@ unsafe extern "C" fn show(ctx: *mut c_void, page: *mut c_char, size: usize) -> i
 /// `ctx` is a boxed [`Target`]; `value` is valid for reads of `len` bytes.
 unsafe extern "C" fn store(ctx: *mut c_void, value: *const c_char, len: usize) -> c_int {
     // SAFETY: By the safety requirement.
-    let attribute = unsafe { *ctx.cast::<Target>() };
+    let attribute = unsafe { &*ctx.cast::<Target>() };
     // SAFETY: By the safety requirement.
     let value = unsafe { slice::from_raw_parts(value.cast::<u8>(), len) };
     from_result(|| attribute.store(value).map(|()| 0))
@@ -168,14 +190,24 @@ impl Directory {
     /// `EEXIST` when there is one of this name, `EINVAL` for permissions that let anybody but root
     /// write, `ENOMEM`.
     pub fn add(&self, attribute: &'static dyn Attribute) -> Result {
+        self.add_shared(Arc::new(Static(attribute), GFP_KERNEL)?)
+    }
+
+    /// Adds a file that the directory keeps. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::add`].
+    pub fn add_shared(&self, attribute: Arc<dyn Attribute + Send>) -> Result {
+        let (name, mode) = (attribute.name(), attribute.mode());
         let ctx = KBox::into_raw(KBox::new(attribute, GFP_KERNEL)?);
         // SAFETY: By the type invariants the directory is valid; the name stays as long as the
         // attribute, and the table is static.
         let result = to_result(unsafe {
             ffi::dormouse_dir_add(
                 self.dir.as_ptr(),
-                attribute.name().as_char_ptr(),
-                attribute.mode(),
+                name.as_char_ptr(),
+                mode,
                 &OPS,
                 ctx.cast(),
             )
