@@ -69,11 +69,13 @@ impl Invalid {
         match self {
             Invalid::Length => "a target has 1 to 255 characters",
             Invalid::Form => {
-                "a target is auto, a path, MAJOR:MINOR[:OFFSET], UUID=..., file:/PATH \
+                "a target is auto, a path, MAJOR:MINOR[:OFFSET], UUID=...[:OFFSET], file:/PATH \
                  or nbd://HOST[:PORT]/EXPORT"
             }
             Invalid::Path => "a path is absolute, names one file, and has no . or .. in it",
-            Invalid::Number => "a device number is MAJOR:MINOR[:OFFSET] in decimal",
+            Invalid::Number => {
+                "a device number is MAJOR:MINOR[:OFFSET] in decimal, and so is an OFFSET"
+            }
             Invalid::Uuid => "a UUID has 32 hexadecimal digits in groups of 8-4-4-4-12",
             Invalid::Host => "a host is a name, an IPv4 address or an IPv6 address in brackets",
             Invalid::Port => "a port is a number from 1 to 65535",
@@ -105,6 +107,13 @@ pub enum Target<'a> {
     },
     /// The swap area or file system with this UUID.
     Uuid([u8; 16]),
+    /// What is in this block of a device with a file system of this UUID.
+    UuidOffset {
+        /// UUID of the file system.
+        uuid: [u8; 16],
+        /// Block of the device where the storage begins, as of `resume_offset=`.
+        offset: u64,
+    },
     /// The file at this path.
     File(&'a str),
     /// A network block device.
@@ -144,7 +153,13 @@ impl<'a> Target<'a> {
             return parse_path(rest).map(Target::File);
         }
         if let Some(rest) = text.strip_prefix("UUID=") {
-            return parse_uuid(rest).map(Target::Uuid);
+            return match rest.split_once(':') {
+                None => parse_uuid(rest).map(Target::Uuid),
+                Some((uuid, offset)) => Ok(Target::UuidOffset {
+                    uuid: parse_uuid(uuid)?,
+                    offset: parse_offset(offset)?,
+                }),
+            };
         }
         if text.starts_with("/dev/") {
             return parse_path(text).map(Target::Device);
@@ -189,6 +204,13 @@ fn parse_number(text: &str) -> Result<Target<'_>, Invalid> {
         minor,
         offset,
     })
+}
+
+fn parse_offset(text: &str) -> Result<u64, Invalid> {
+    match decimal(text) {
+        Some(offset) if !text.is_empty() => Ok(offset),
+        _ => Err(Invalid::Number),
+    }
 }
 
 fn parse_uuid(text: &str) -> Result<[u8; 16], Invalid> {

@@ -73,6 +73,10 @@ fn wanted(place: Place<'_>) -> Result<Wanted<'_>> {
         }),
         Target::File(path) => Wanted::File(path),
         Target::Uuid(uuid) => Wanted::Uuid(uuid),
+        Target::UuidOffset { .. } => {
+            let why = format_args!("target {text} is not a swap area: choose writer file");
+            return Err(engine::fail(EINVAL, why));
+        }
         Target::Nbd(_) => {
             let why = format_args!("target {text} is not a swap area: choose writer netblock");
             return Err(engine::fail(EINVAL, why));
@@ -267,7 +271,7 @@ pub(crate) fn locate(place: Place<'_>) -> Result<Option<ResumeDevice>> {
             let dev = DevT::new(major, minor).ok_or(EINVAL)?;
             return Ok(Some(ResumeDevice { dev, block }));
         }
-        Target::Nbd(_) => return Ok(None),
+        Target::Nbd(_) | Target::UuidOffset { .. } => return Ok(None),
         Target::Auto | Target::File(_) | Target::Uuid(_) => {}
     }
     // Only while the area is active is it known where its header is.

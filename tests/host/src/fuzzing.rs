@@ -249,7 +249,8 @@ pub fn target_string(data: &[u8]) {
             assert!(path.starts_with('/') && !path.contains("/../"));
         }
         Ok(Target::Nbd(nbd)) => assert!(nbd.port != 0 && !nbd.host.is_empty()),
-        Ok(Target::Auto | Target::Number { .. } | Target::Uuid(_)) => (),
+        Ok(Target::Auto | Target::Number { .. }) => (),
+        Ok(Target::Uuid(_) | Target::UuidOffset { .. }) => (),
         Err(invalid) => assert!(!invalid.sentence().is_empty()),
     }
     if let Ok(on) = target::parse_bool(text) {

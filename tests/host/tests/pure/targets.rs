@@ -43,6 +43,13 @@ fn targets() {
             Target::Uuid(uuid),
         ),
         (
+            "UUID=0a1b2c3d-0001-0002-0003-0123456789ab:34816",
+            Target::UuidOffset {
+                uuid,
+                offset: 34816,
+            },
+        ),
+        (
             "nbd://192.0.2.1:10809/export",
             nbd("192.0.2.1", 10809, "export"),
         ),
@@ -91,6 +98,15 @@ fn targets_that_are_refused() {
         ("0:1048576", Invalid::Number),
         ("1:1:18446744073709551616", Invalid::Number),
         ("UUID=", Invalid::Uuid),
+        (
+            "UUID=0a1b2c3d-0001-0002-0003-0123456789ab:",
+            Invalid::Number,
+        ),
+        (
+            "UUID=0a1b2c3d-0001-0002-0003-0123456789ab:1:2",
+            Invalid::Number,
+        ),
+        ("UUID=:7", Invalid::Uuid),
         ("UUID=0a1b2c3d00010002000301234567890ab", Invalid::Uuid),
         ("UUID=0a1b2c3d-0001-0002-0003-0123456789aG", Invalid::Uuid),
         ("UUID=0a1b2c3d-0001-0002-0003-0123456789abc", Invalid::Uuid),
