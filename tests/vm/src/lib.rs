@@ -15,6 +15,7 @@ mod aborts;
 mod cycles;
 mod damage;
 mod encryption;
+mod files;
 mod image;
 mod netblock;
 mod places;
@@ -86,6 +87,7 @@ pub fn all() -> Vec<Scenario> {
         swsusp::SCENARIOS,
         cycles::SCENARIOS,
         places::SCENARIOS,
+        files::SCENARIOS,
         refusals::SCENARIOS,
         settings::SCENARIOS,
         aborts::SCENARIOS,

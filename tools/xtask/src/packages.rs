@@ -54,6 +54,8 @@ pub const GUEST: &[Need] = &[
     ),
     need(&["e2fsprogs"], "disks of guests with a filesystem"),
     need(&["mount"], "swapon with priorities, in guests"),
+    need(&["xfsprogs"], "disks of guests with xfs"),
+    need(&["btrfs-progs"], "disks of guests with btrfs"),
     need(
         &["qemu-utils"],
         "qemu-nbd, a server of network block devices",

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Images in ordinary files on mounted filesystems.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{bail, ensure, Context, Result};
+use dormouse_vm::Vm;
+
+use crate::steps::{
+    boot_fresh, expect_result, expect_type, get, prepare, refused, resume, set, FOLDER,
+};
+use crate::{Lab, Scenario};
+
+mod refused;
+
+/// The scenarios of this file.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "file-ext4",
+        "an image in a file on ext4, found by resume= and by UUID under another device name",
+        ext4,
+    ),
+    Scenario::new(
+        "file-xfs",
+        "an image in a file on xfs, found by the UUID of the filesystem",
+        xfs,
+    ),
+    Scenario::new(
+        "file-btrfs",
+        "an image in a file on btrfs, found by the UUID of the filesystem",
+        btrfs,
+    ),
+    Scenario::new(
+        "file-mounted-since",
+        "an image whose filesystem was mounted since is given up",
+        mounted_since,
+    ),
+    Scenario::new(
+        "file-refusals",
+        "files that are not ours or do not stay where they are are refused, and never changed",
+        refused::all,
+    ),
+    Scenario::long(
+        "file-beside-swap",
+        "images in a file and in swap space, one after the other, do not touch each other",
+        beside_swap,
+    ),
+    Scenario::long(
+        "file-torn",
+        "a save to a file that was cut off leaves a filesystem and a boot without an image",
+        torn,
+    ),
+    Scenario::long(
+        "file-replaced",
+        "what is damaged, or is a copy somewhere else, is no image",
+        replaced,
+    ),
+];
+
+/// The folder of the module.
+const FILE: &str = "/sys/power/hibernate/modules/file";
+
+/// Size of the files: enough for any image of these guests.
+const SIZE: &str = "256M";
+
+/// Runs a program of the host on disk `number`.
+fn host(program: &str, arguments: &[&str], vm: &Vm, number: usize) -> Result<()> {
+    let output = Command::new(program)
+        .args(arguments)
+        .arg(vm.get_disk(number)?.path())
+        .output()
+        .with_context(|| format!("cannot run {program}"))?;
+    ensure!(
+        output.status.success(),
+        "{program}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+/// Makes a filesystem of type `fs` on the first disk.
+fn mkfs(vm: &Vm, fs: &str) -> Result<()> {
+    match fs {
+        "ext4" => vm.get_disk(0)?.mkfs(),
+        "xfs" => host("/sbin/mkfs.xfs", &["-q", "-f"], vm, 0),
+        "btrfs" => host("/sbin/mkfs.btrfs", &["-q", "-f"], vm, 0),
+        _ => bail!("no filesystem {fs}"),
+    }
+}
+
+/// Has the host check the filesystem, which nobody has mounted.
+fn fsck(vm: &Vm, fs: &str) -> Result<()> {
+    match fs {
+        "ext4" => host("/sbin/e2fsck", &["-f", "-n"], vm, 0),
+        "xfs" => host("/sbin/xfs_repair", &["-n", "-f"], vm, 0),
+        "btrfs" => host("/bin/btrfs", &["check", "--readonly"], vm, 0),
+        _ => bail!("no filesystem {fs}"),
+    }
+}
+
+/// A machine with a filesystem on its first disk, mounted, before anything of
+/// it is configured.
+fn mounted(lab: &Lab, fs: &str, options: &str) -> Result<Vm> {
+    let vm = lab.vm().mem(400).disk("640M")?;
+    boot_mounted(vm, fs, options)
+}
+
+fn boot_mounted(mut vm: Vm, fs: &str, options: &str) -> Result<Vm> {
+    mkfs(&vm, fs)?;
+    vm.boot()?;
+    vm.run(&format!(
+        "mkdir /mnt && mount -t {fs} -o {options} /dev/vda /mnt"
+    ))?;
+    Ok(vm)
+}
+
+/// Makes a file and chooses it; returns the locators of its image.
+fn choose(vm: &mut Vm) -> Result<Vec<String>> {
+    ensure!(vm.run(&format!("cat {FILE}/resume"))?.trim() == "none");
+    vm.run(&format!("echo /mnt/image {SIZE} > {FILE}/create"))?;
+    set(vm, "writer", "file")?;
+    set(vm, "target", "/mnt/image")?;
+    let text = vm.run(&format!("cat {FILE}/resume"))?;
+    let lines: Vec<String> = text.lines().map(str::to_string).collect();
+    ensure!(lines.len() == 3, "strange locators: {text}");
+    Ok(lines)
+}
+
+/// The same, and a workload, with files open on the filesystem.
+fn ready(vm: &mut Vm) -> Result<Vec<String>> {
+    let lines = choose(vm)?;
+    vm.run("echo 'what is open' > /mnt/note && (sleep 100000 < /mnt/note &) && sync")?;
+    prepare(vm)?;
+    Ok(lines)
+}
+
+/// What nobody may do to the file while it is the target.
+fn protected(vm: &mut Vm) -> Result<()> {
+    for (command, message) in [
+        ("echo x >> /mnt/image", "Text file busy"),
+        ("truncate -s 1M /mnt/image", "Text file busy"),
+        ("rm -f /mnt/image", "Operation not permitted"),
+        ("mv /mnt/image /mnt/other", "Operation not permitted"),
+        (
+            "echo x > /mnt/new; mv -f /mnt/new /mnt/image",
+            "Operation not permitted",
+        ),
+        ("umount /mnt", "busy"),
+    ] {
+        refused(vm, command, message)?;
+    }
+    Ok(())
+}
+
+/// One cycle after the other, each found by one of `appends`; then everything
+/// is let go of, and the filesystem checked.
+fn cycles(vm: &mut Vm, fs: &str, appends: &[String]) -> Result<()> {
+    for append in appends {
+        vm.set_append(append);
+        vm.hibernate()?;
+        resume(vm)?;
+        vm.run("grep -q 'what is open' /mnt/note && echo more >> /mnt/note && sync")?;
+        protected(vm)?;
+    }
+    set(vm, "target", "auto")?;
+    // What is seen of the file now is what the device has.
+    vm.run("head -c 15 /mnt/image | grep -q DORMOUSE-FILE-1")?;
+    vm.run("rm /mnt/image && killall sleep && umount /mnt")?;
+    vm.power_off()?;
+    fsck(vm, fs)?;
+    vm.assert_clean()
+}
+
+/// Makes the boot kernel, and it alone, find the disks in the other order.
+const OTHER_NAMES: &str = "#!/bin/sh
+grep -q dm.other_names /proc/cmdline || exit 0
+cd /sys/bus/virtio/drivers/virtio_blk
+disks=$(ls -d virtio*)
+for disk in $disks; do echo $disk > unbind; done
+for disk in $(echo $disks | tr ' ' '\\n' | sort -r); do echo $disk > bind; done
+";
+
+fn ext4(lab: &Lab) -> Result<()> {
+    let vm = lab.vm().mem(400).disk("640M")?.disk("16M")?;
+    let vm = vm.file("/etc/early", 0o755, OTHER_NAMES);
+    let mut vm = boot_mounted(vm, "ext4", "rw")?;
+    let lines = ready(&mut vm)?;
+    protected(&mut vm)?;
+    let offset = vm.get_disk(0)?.first_block("/image")?;
+    ensure!(
+        lines[2] == format!("254:0:{offset}"),
+        "{lines:?}, not {offset}"
+    );
+    expect_type(&vm, 0, "ext4")?;
+    let appends = [
+        format!("resume=/dev/vda resume_offset={offset} dm.resume=1"),
+        format!("dm.resume={} dm.other_names", lines[1]),
+    ];
+    cycles(&mut vm, "ext4", &appends)?;
+    ensure!(
+        vm.log()?.contains(&format!("offset {offset} is on 254:16")),
+        "the disks kept their names"
+    );
+    Ok(())
+}
+
+fn xfs(lab: &Lab) -> Result<()> {
+    let mut vm = mounted(lab, "xfs", "rw")?;
+    let lines = ready(&mut vm)?;
+    cycles(&mut vm, "xfs", &[format!("dm.resume={}", lines[1])])
+}
+
+fn btrfs(lab: &Lab) -> Result<()> {
+    let mut vm = mounted(lab, "btrfs", "compress-force=zstd")?;
+    let lines = ready(&mut vm)?;
+    cycles(&mut vm, "btrfs", &[format!("dm.resume={}", lines[1])])
+}
+
+fn mounted_since(lab: &Lab) -> Result<()> {
+    let mut vm = mounted(lab, "ext4", "rw")?;
+    let lines = ready(&mut vm)?;
+    let append = format!("dm.resume={}", lines[2]);
+    vm.set_append("");
+    vm.hibernate()?;
+    boot_fresh(&mut vm)?;
+    vm.run("mkdir /mnt && mount -t ext4 /dev/vda /mnt")?;
+    // While somebody has the filesystem mounted there is no resume.
+    let request = format!("echo {} > {FOLDER}/resume", lines[2]);
+    refused(&mut vm, &request, "No such device")?;
+    vm.run("echo later > /mnt/later && umount /mnt")?;
+    vm.power_off()?;
+    vm.set_append(&append);
+    boot_fresh(&mut vm)?;
+    expect_result(
+        &mut vm,
+        -116,
+        &["the filesystem on vda was mounted since the image was saved"],
+    )?;
+    vm.run("mkdir /mnt && mount -t ext4 /dev/vda /mnt && grep -q later /mnt/later && umount /mnt")?;
+    vm.power_off()?;
+    // Told once.
+    boot_fresh(&mut vm)?;
+    ensure!(get(&mut vm, "last_result")?.starts_with("0 "), "told twice");
+    vm.power_off()?;
+    fsck(&vm, "ext4")?;
+    vm.assert_clean()
+}
+
+fn beside_swap(lab: &Lab) -> Result<()> {
+    let vm = lab.vm().mem(400).disk("640M")?.swap_disk("512M")?;
+    let mut vm = boot_mounted(vm, "ext4", "rw")?;
+    vm.run("swapon /dev/vdb")?;
+    let lines = ready(&mut vm)?;
+    for _ in 0..2 {
+        set(&mut vm, "writer", "file")?;
+        set(&mut vm, "target", "/mnt/image")?;
+        vm.set_append(&format!("dm.resume={}", lines[2]));
+        vm.hibernate()?;
+        expect_type(&vm, 1, "swap")?;
+        resume(&mut vm)?;
+
+        // Lets go of the file, which another writer has no use for.
+        set(&mut vm, "writer", "swap")?;
+        ensure!(vm.run(&format!("cat {FILE}/resume"))?.trim() == "none");
+        vm.run("mv /mnt/image /mnt/other && mv /mnt/other /mnt/image")?;
+        set(&mut vm, "target", "auto")?;
+        vm.set_append("resume=/dev/vdb dm.resume=1");
+        vm.hibernate()?;
+        expect_type(&vm, 1, "swsuspend")?;
+        resume(&mut vm)?;
+        expect_type(&vm, 1, "swap")?;
+    }
+    vm.run("umount /mnt 2>/dev/null; killall sleep; umount /mnt")?;
+    vm.run(&format!("echo {} > {FOLDER}/target", lines[1]))?;
+    ensure!(
+        get(&mut vm, "image")?.contains("consumed"),
+        "no trace of it"
+    );
+    vm.power_off()?;
+    fsck(&vm, "ext4")?;
+    vm.assert_clean()
+}
+
+fn torn(lab: &Lab) -> Result<()> {
+    let mut vm = mounted(lab, "ext4", "rw")?;
+    let lines = ready(&mut vm)?;
+    set(&mut vm, "compressor", "zstd")?;
+    let start = format!("echo 1 > {FOLDER}/start");
+    vm.cut_at(
+        &start,
+        "snapshot: copying pages",
+        Duration::from_millis(1500),
+    )?;
+    vm.set_append(&format!("dm.resume={}", lines[1]));
+    boot_fresh(&mut vm)?;
+    expect_result(&mut vm, -4, &["the last save did not finish"])?;
+    vm.run("mkdir /mnt && mount -t ext4 /dev/vda /mnt && grep -q open /mnt/note")?;
+    // The same file serves again.
+    set(&mut vm, "writer", "file")?;
+    set(&mut vm, "target", "/mnt/image")?;
+    prepare(&mut vm)?;
+    vm.hibernate()?;
+    resume(&mut vm)?;
+    set(&mut vm, "target", "auto")?;
+    vm.run("umount /mnt")?;
+    vm.power_off()?;
+    fsck(&vm, "ext4")?;
+    vm.assert_clean()
+}
+
+fn replaced(lab: &Lab) -> Result<()> {
+    let mut vm = mounted(lab, "ext4", "rw")?;
+    let lines = ready(&mut vm)?;
+    vm.set_append(&format!("dm.resume={}", lines[2]));
+    vm.hibernate()?;
+    let block = vm.get_disk(0)?.first_block("/image")?;
+    let disk = vm.get_disk(0)?;
+    let page = disk.read(block * 4096, 8192)?;
+
+    // A copy of the page, with a filesystem that is as it was: not here.
+    disk.write((block + 9) * 4096, &page[..4096])?;
+    vm.set_append(&format!("dm.resume=254:0:{}", block + 9));
+    boot_fresh(&mut vm)?;
+    ensure!(vm.log()?.contains("has a copy of a file for images"));
+    vm.power_off()?;
+
+    // Another label, and none.
+    vm.set_append(&format!("dm.resume={}", lines[2]));
+    for label in [[0; 512], [0xff; 512]] {
+        vm.get_disk(0)?.write(block * 4096, &label)?;
+        boot_fresh(&mut vm)?;
+        ensure!(
+            get(&mut vm, "last_result")?.starts_with("0 "),
+            "not ignored"
+        );
+        vm.power_off()?;
+    }
+
+    // The block map is damaged: that is seen, and the image given up.
+    let disk = vm.get_disk(0)?;
+    disk.write(block * 4096, &page[..4096])?;
+    disk.write((block + 1) * 4096 + 100, &[page[4096 + 100] ^ 1])?;
+    boot_fresh(&mut vm)?;
+    expect_result(
+        &mut vm,
+        -74,
+        &["the block map of the image in the file on vda is damaged"],
+    )?;
+    vm.power_off()?;
+    boot_fresh(&mut vm)?;
+    vm.run("mkdir /mnt && mount -t ext4 /dev/vda /mnt && umount /mnt")?;
+    vm.power_off()?;
+    fsck(&vm, "ext4")?;
+    vm.assert_clean()
+}
