@@ -19,8 +19,13 @@ mod refused;
 pub const SCENARIOS: &[Scenario] = &[
     Scenario::new(
         "file-ext4",
-        "an image in a file on ext4, found by resume= and by UUID under another device name",
+        "an image in a file on ext4, found by resume= and resume_offset=",
         ext4,
+    ),
+    Scenario::new(
+        "file-device-name",
+        "an image in a file is found by UUID when its device has another name in the boot kernel",
+        device_name,
     ),
     Scenario::new(
         "file-xfs",
@@ -184,22 +189,28 @@ for disk in $(echo $disks | tr ' ' '\\n' | sort -r); do echo $disk > bind; done
 ";
 
 fn ext4(lab: &Lab) -> Result<()> {
-    let vm = lab.vm().mem(400).disk("640M")?.disk("16M")?;
-    let vm = vm.file("/etc/early", 0o755, OTHER_NAMES);
-    let mut vm = boot_mounted(vm, "ext4", "rw")?;
+    let mut vm = mounted(lab, "ext4", "rw")?;
     let lines = ready(&mut vm)?;
     protected(&mut vm)?;
     let offset = vm.get_disk(0)?.first_block("/image")?;
     ensure!(
-        lines[2] == format!("254:0:{offset}"),
+        lines[0].ends_with(&format!(" resume_offset={offset}")),
         "{lines:?}, not {offset}"
     );
     expect_type(&vm, 0, "ext4")?;
-    let appends = [
-        format!("resume=/dev/vda resume_offset={offset} dm.resume=1"),
-        format!("dm.resume={} dm.other_names", lines[1]),
-    ];
-    cycles(&mut vm, "ext4", &appends)?;
+    let append = format!("resume=/dev/vda resume_offset={offset} dm.resume=1");
+    cycles(&mut vm, "ext4", &[append])
+}
+
+fn device_name(lab: &Lab) -> Result<()> {
+    let vm = lab.vm().mem(400).disk("640M")?.disk("16M")?;
+    let vm = vm.file("/etc/early", 0o755, OTHER_NAMES);
+    let mut vm = boot_mounted(vm, "ext4", "rw")?;
+    let lines = ready(&mut vm)?;
+    ensure!(lines[2].starts_with("254:0:"), "{lines:?}");
+    let append = format!("dm.resume={} dm.other_names", lines[1]);
+    cycles(&mut vm, "ext4", &[append])?;
+    let offset = lines[1].split(':').next_back().unwrap_or_default();
     ensure!(
         vm.log()?.contains(&format!("offset {offset} is on 254:16")),
         "the disks kept their names"
