@@ -132,8 +132,8 @@ impl Storage for FileStorage {
     }
 
     fn open(&self, place: Place<'_>) -> Result<Arc<dyn Space>> {
-        let pinned = self.pinned();
-        Ok(Arc::new(open::open(place, pinned.as_deref())?, GFP_KERNEL)?)
+        let space = open::open(place, self.pinned())?;
+        Ok(Arc::new(space, GFP_KERNEL)?)
     }
 }
 

@@ -100,7 +100,7 @@ fn find(uuid: &[u8; 16], block: u64) -> Result<DevT> {
     }
 }
 
-fn locate(place: Place<'_>, pinned: Option<&Pinned>) -> Result<ResumeDevice> {
+fn locate(place: Place<'_>, pinned: Option<&Arc<Pinned>>) -> Result<ResumeDevice> {
     let text = match place {
         Place::Resume(at) => return Ok(at),
         Place::Target(text) => text,
@@ -133,6 +133,7 @@ struct Found {
     label: Label,
     superblock: Superblock,
     map: ImageId,
+    pinned: Option<Arc<Pinned>>,
 }
 
 impl Found {
@@ -146,7 +147,8 @@ impl Found {
             map: self.map,
             chain: self.superblock.storage_word0,
             dead,
-            reserved: None,
+            reserved: false,
+            _pinned: self.pinned,
         })
     }
 
@@ -226,10 +228,10 @@ fn is_as_it_was(first: &First, label: &Label, state: &Sector) -> Result<bool> {
 /// `ENODEV` when there is nothing of ours, `ENOTUNIQ` for more than one,
 /// `EBADMSG` when it is damaged, with the reason recorded; `ENOMEM`, I/O
 /// errors.
-pub(crate) fn open(place: Place<'_>, pinned: Option<&Pinned>) -> Result<FileSpace> {
-    let at = locate(place, pinned)?;
+pub(crate) fn open(place: Place<'_>, pinned: Option<Arc<Pinned>>) -> Result<FileSpace> {
+    let at = locate(place, pinned.as_ref())?;
     let own = pinned.filter(|p| p.at().dev == at.dev && p.at().block == at.block);
-    let device = match own {
+    let device = match &own {
         Some(pinned) => pinned.first.device.clone(),
         None => open_device(at.dev).map_err(|e| if is_nothing(e) { ENODEV } else { e })?,
     };
@@ -255,12 +257,13 @@ pub(crate) fn open(place: Place<'_>, pinned: Option<&Pinned>) -> Result<FileSpac
         first,
         label,
         superblock,
+        pinned: own,
     };
     if !found.superblock.state.is_image() {
         return found.alone(false);
     }
     // An image in a file that is configured could not be taken off it.
-    if own.is_some() || !is_as_it_was(&found.first, &found.label, &state)? {
+    if found.pinned.is_some() || !is_as_it_was(&found.first, &found.label, &state)? {
         return found.alone(true);
     }
     found.complete()

@@ -285,7 +285,8 @@ impl Pinned {
             map: id,
             chain: chain.first().copied().ok_or(EINVAL)?,
             dead: false,
-            reserved: Some(this),
+            reserved: true,
+            _pinned: Some(this),
         })
     }
 }

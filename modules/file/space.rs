@@ -31,8 +31,10 @@ pub(crate) struct FileSpace {
     pub(crate) chain: u64,
     /// The image must not be restored, whatever its superblock says.
     pub(crate) dead: bool,
-    /// The file, when the space was reserved by this kernel.
-    pub(crate) reserved: Option<Arc<Pinned>>,
+    /// This kernel saves to it.
+    pub(crate) reserved: bool,
+    /// The file, when it is configured: its blocks stay where they are.
+    pub(crate) _pinned: Option<Arc<Pinned>>,
 }
 
 impl FileSpace {
@@ -41,7 +43,7 @@ impl FileSpace {
     fn seal(&self, signature: Signature) -> Result<Seal> {
         let state = self.first.look(&self.label)?;
         let file = self.label.file;
-        if self.reserved.is_some() && signature == Signature::Image {
+        if self.reserved && signature == Signature::Image {
             let found = first::filesystem(&self.first.device)?;
             let fingerprint = found.ok_or(ENODEV)?.fingerprint;
             return Ok(Seal { file, fingerprint });

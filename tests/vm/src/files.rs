@@ -53,6 +53,11 @@ pub const SCENARIOS: &[Scenario] = &[
         beside_swap,
     ),
     Scenario::long(
+        "file-requests",
+        "requests to a file are as large as those to a swap file beside it",
+        requests,
+    ),
+    Scenario::long(
         "file-torn",
         "a save to a file that was cut off leaves a filesystem and a boot without an image",
         torn,
@@ -365,5 +370,58 @@ fn replaced(lab: &Lab) -> Result<()> {
     vm.run("mkdir /mnt && mount -t ext4 /dev/vda /mnt && umount /mnt")?;
     vm.power_off()?;
     fsck(&vm, "ext4")?;
+    vm.assert_clean()
+}
+
+/// Bytes and operations of the first disk, from the machine's point of view:
+/// written, then read.
+fn traffic(vm: &mut Vm) -> Result<[u64; 4]> {
+    let answer = vm
+        .qmp()?
+        .command("query-blockstats", serde_json::json!({}))?;
+    let stats = &answer[0]["stats"];
+    let names = ["wr_bytes", "wr_operations", "rd_bytes", "rd_operations"];
+    let mut numbers = [0; 4];
+    for (number, name) in numbers.iter_mut().zip(names) {
+        *number = stats[name].as_u64().with_context(|| format!("no {name}"))?;
+    }
+    Ok(numbers)
+}
+
+/// Saves and resumes in one boot; returns the mean sizes of what was written
+/// and read in one operation.
+fn mean_sizes(vm: &mut Vm) -> Result<[u64; 2]> {
+    vm.run("sync")?;
+    let before = traffic(vm)?;
+    vm.run("echo disk > /sys/power/state")?;
+    expect_result(vm, 0, &["resumed: saved"])?;
+    let after = traffic(vm)?;
+    let mean = |bytes: usize| {
+        let operations = after[bytes + 1] - before[bytes + 1];
+        (after[bytes] - before[bytes]) / operations.max(1)
+    };
+    Ok([mean(0), mean(2)])
+}
+
+fn requests(lab: &Lab) -> Result<()> {
+    let mut vm = boot_mounted(lab.vm().disk("1200M")?, "ext4", "rw")?;
+    vm.run("dd if=/dev/zero of=/mnt/swap bs=1M count=256 && mkswap /mnt/swap")?;
+    vm.run("swapon /mnt/swap")?;
+    ready(&mut vm)?;
+    set(&mut vm, "compressor", "none")?;
+    vm.run("echo test_resume > /sys/power/disk")?;
+    let file = mean_sizes(&mut vm)?;
+    set(&mut vm, "writer", "swap")?;
+    set(&mut vm, "target", "auto")?;
+    let swap = mean_sizes(&mut vm)?;
+    vm.run("guest work verify")?;
+    for (file, swap) in file.into_iter().zip(swap) {
+        ensure!(
+            file * 100 >= swap * 95,
+            "{file} bytes at a time to the file, {swap} to swap"
+        );
+        // Far more than a page: the device decides how much.
+        ensure!(file > 64 << 10, "{file} bytes at a time to the file");
+    }
     vm.assert_clean()
 }
