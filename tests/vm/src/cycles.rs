@@ -341,7 +341,7 @@ fn size_limit(lab: &Lab) -> Result<()> {
 }
 
 fn more_than_half(lab: &Lab) -> Result<()> {
-    let mut vm = lab.small().swap_disk("1G")?;
+    let mut vm = lab.small().mem(256).swap_disk("1G")?;
     vm.boot()?;
     vm.run("swapon /dev/vda")?;
     vm.run("guest work start mib=140")?;

@@ -7,7 +7,7 @@ use dormouse_vm::{Disk, Vm};
 
 use crate::steps::{
     boot_fresh, expect_result, expect_type, get, prepare, refused, resume, set, there_and_back,
-    with_program, FOLDER,
+    with_program, FOLDER, SMALL_MIB,
 };
 use crate::{Lab, Scenario};
 
@@ -66,7 +66,7 @@ fn partition_table(disk: &Disk) -> Result<()> {
 fn partition(lab: &Lab) -> Result<()> {
     let mut vm = lab
         .vm()
-        .mem(256)
+        .mem(SMALL_MIB)
         .append("resume=/dev/vda1 dm.resume=1")
         .disk("512M")?;
     partition_table(vm.get_disk(0)?)?;
@@ -86,7 +86,7 @@ fn partition(lab: &Lab) -> Result<()> {
 }
 
 fn file(lab: &Lab) -> Result<()> {
-    let mut vm = lab.vm().mem(256).disk("600M")?;
+    let mut vm = lab.vm().mem(SMALL_MIB).disk("600M")?;
     vm.get_disk(0)?.mkfs()?;
     vm.boot()?;
     vm.run("mkdir /mnt && mount -t ext4 /dev/vda /mnt")?;
@@ -208,7 +208,7 @@ fn by_target(lab: &Lab) -> Result<()> {
     // Without resume=: settings of the first boot must do.
     let mut vm = lab
         .vm()
-        .mem(256)
+        .mem(SMALL_MIB)
         .append("dm.resume=254:16")
         .swap_disk("64M")?
         .swap_disk("512M")?;

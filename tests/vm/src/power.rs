@@ -10,6 +10,7 @@ use dormouse_vm::{Arrival, Vm};
 use crate::image;
 use crate::steps::{
     boot_fresh, expect_result, expect_type, get, prepare, resume, there_and_back, went_on, FOLDER,
+    SMALL_MIB,
 };
 use crate::{Lab, Scenario};
 
@@ -142,7 +143,7 @@ fn cut_in_load(lab: &Lab) -> Result<()> {
 fn less_memory(lab: &Lab) -> Result<()> {
     let mut vm = lab.sleepy()?;
     vm.hibernate()?;
-    let mut vm = vm.mem(224);
+    let mut vm = vm.mem(SMALL_MIB - 32);
     ensure!(vm.boot()? == Arrival::Fresh, "it resumed with less memory");
     expect_result(
         &mut vm,
@@ -155,7 +156,7 @@ fn less_memory(lab: &Lab) -> Result<()> {
     )?;
     expect_type(&vm, 0, "swsuspend")?;
     vm.power_off()?;
-    let mut vm = vm.mem(256);
+    let mut vm = vm.mem(SMALL_MIB);
     resume(&mut vm)?;
     vm.assert_clean()
 }

@@ -9,7 +9,7 @@ use dormouse_vm::Vm;
 
 use crate::steps::{
     boot_fresh, expect_result, expect_type, get, prepare, refused, resume, set, there_and_back,
-    with_program, FIRST_DISK, FOLDER,
+    with_program, FIRST_DISK, FOLDER, SMALL_MIB,
 };
 use crate::{Lab, Scenario};
 
@@ -208,7 +208,7 @@ fn other_kernel(lab: &Lab) -> Result<()> {
 fn other_memory(lab: &Lab) -> Result<()> {
     let mut vm = lab.sleepy()?;
     vm.hibernate()?;
-    let mut vm = vm.mem(320);
+    let mut vm = vm.mem(SMALL_MIB + 64);
     boot_fresh(&mut vm)?;
     let result = expect_result(
         &mut vm,
@@ -221,7 +221,7 @@ fn other_memory(lab: &Lab) -> Result<()> {
     );
     ensure!(now - then == 64 * 1024, "{then} kB and {now} kB");
     vm.power_off()?;
-    let mut vm = vm.mem(256);
+    let mut vm = vm.mem(SMALL_MIB);
     resume(&mut vm)?;
     vm.assert_clean()
 }

@@ -16,10 +16,14 @@ pub const FOLDER: &str = "/sys/power/hibernate";
 /// asks for it when the modules are loaded.
 pub const FIRST_DISK: &str = "resume=/dev/vda dm.resume=1";
 
+/// Memory of a small machine, in MiB: with the workload, less than half of it
+/// is in use, so that nothing need be freed for a snapshot.
+pub const SMALL_MIB: u32 = 320;
+
 impl Lab {
-    /// A machine of 256 MiB that looks for an image on its first disk.
+    /// A machine of [`SMALL_MIB`] that looks for an image on its first disk.
     pub fn small(&self) -> Vm {
-        self.vm().mem(256).append(FIRST_DISK)
+        self.vm().mem(SMALL_MIB).append(FIRST_DISK)
     }
 
     /// A small machine whose first disk is swap space, booted, with that
