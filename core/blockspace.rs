@@ -13,6 +13,7 @@ use crate::blockmap::codec::{
     blocks_for, encode_devices, encode_entries, ChainReader, Device, ENTRIES_PER_BLOCK,
 };
 use crate::blockmap::{BlockMap, MapEntry};
+use crate::engine;
 use crate::image::{ImageId, BLOCK};
 use crate::storage::Op;
 use crate::sys::block::{BlockDevice, BlockRequest};
@@ -212,17 +213,6 @@ impl Sector {
         Ok((buf, start, within as usize))
     }
 
-    /// Reads the sector. May sleep.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`, I/O errors.
-    pub fn read(&self) -> Result<[u8; Self::BYTES]> {
-        let (buf, _, within) = self.read_unit()?;
-        let sector = buf.get(within..).and_then(|rest| rest.first_chunk());
-        sector.copied().ok_or(EINVAL)
-    }
-
     /// Writes the sector, and nothing else but what the device cannot keep
     /// apart from it. The change is atomic as far as the device's writes of
     /// one unit are. All writes that were complete before are on the medium
@@ -230,9 +220,22 @@ impl Sector {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, `EROFS`, I/O errors. Whether the sector was written is
-    /// uncertain after an I/O error.
-    pub fn write(&self, sector: &[u8; Self::BYTES]) -> Result {
+    /// `EBUSY` when somebody else uses the device, `EROFS` when it cannot be
+    /// written, `ENOMEM`, I/O errors; the reason is recorded, with `what` for
+    /// what the sector is. Whether it was written is uncertain after an I/O
+    /// error.
+    pub fn write(&self, sector: &[u8; Self::BYTES], what: &str) -> Result {
+        self.put(sector).map_err(|e| {
+            let name = self.device.name();
+            if e == EROFS && !self.device.is_read_only() {
+                let why = format_args!("{name} is in use, by a mount or otherwise: an image on it can be looked at, but neither resumed nor erased");
+                return engine::fail(EBUSY, why);
+            }
+            engine::fail(e, format_args!("{what} on {name} could not be written"))
+        })
+    }
+
+    fn put(&self, sector: &[u8; Self::BYTES]) -> Result {
         let (mut buf, start, within) = self.read_unit()?;
         let rest = buf.get_mut(within..).ok_or(EINVAL)?;
         *rest.first_chunk_mut().ok_or(EINVAL)? = *sector;

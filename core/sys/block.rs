@@ -6,6 +6,7 @@
 
 use super::ffi;
 use super::ioq::IoBuf;
+use crate::text::Text;
 use core::fmt;
 use core::ptr::NonNull;
 use kernel::error::{from_err_ptr, to_result};
@@ -140,12 +141,14 @@ impl BlockDevice {
     }
 
     /// The kernel's name of the device, such as `vda2`. Any context.
-    pub fn name<'a>(&self, room: &'a mut [u8; 32]) -> &'a str {
+    pub fn name(&self) -> Text<32> {
+        let mut room = [0u8; 32];
         // SAFETY: By the type invariants the handle is valid; the name fits into the room.
         unsafe { ffi::dormouse_bdev_name(self.raw(), room.as_mut_ptr().cast(), room.len()) };
         let len = room.iter().position(|&b| b == 0).unwrap_or(0);
         let name = room.get(..len).unwrap_or(&[]);
-        core::str::from_utf8(name).unwrap_or("?")
+        let name = core::str::from_utf8(name).unwrap_or("?");
+        Text::format(format_args!("{name}"))
     }
 
     /// Reads `dst.len()` bytes from `offset` on and waits for them. May sleep.

@@ -17,6 +17,7 @@ use dormouse::engine;
 use dormouse::errno;
 use dormouse::sys::block::BlockDevice;
 use dormouse::sys::buf::Buf;
+use dormouse::text::Text;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -26,25 +27,6 @@ pub(crate) struct First {
     pub(crate) device: Arc<BlockDevice>,
     /// Block of the device where it is.
     pub(crate) block: u64,
-}
-
-/// The kernel's name of a device.
-pub(crate) struct Name([u8; 32]);
-
-impl Name {
-    pub(crate) fn of(device: &BlockDevice) -> Self {
-        let mut room = [0; 32];
-        device.name(&mut room);
-        Name(room)
-    }
-}
-
-impl core::fmt::Display for Name {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let end = self.0.iter().position(|&b| b == 0).unwrap_or(self.0.len());
-        let name = self.0.get(..end).unwrap_or(&[]);
-        f.write_str(core::str::from_utf8(name).unwrap_or("?"))
-    }
 }
 
 /// Finds out what filesystem is on `device`. May sleep.
@@ -63,8 +45,8 @@ pub(crate) fn filesystem(device: &BlockDevice) -> Result<Option<Filesystem>> {
 }
 
 impl First {
-    pub(crate) fn name(&self) -> Name {
-        Name::of(&self.device)
+    pub(crate) fn name(&self) -> Text<32> {
+        self.device.name()
     }
 
     /// Reads the page, and the label in it; `None` when it is not the first
@@ -103,17 +85,7 @@ impl First {
     fn put(&self, at: usize, sector: &Sector) -> Result {
         let at = blockspace::offset(self.block)?.saturating_add(at as u64);
         let place = blockspace::Sector::new(self.device.clone(), at);
-        place.write(sector).map_err(|e| {
-            let name = self.name();
-            if e == EROFS && !self.device.is_read_only() {
-                let why = format_args!("{name} is in use, by a mount or otherwise: an image on it can be looked at, but neither resumed nor erased");
-                return engine::fail(EBUSY, why);
-            }
-            engine::fail(
-                e,
-                format_args!("the first page of the file on {name} could not be written"),
-            )
-        })
+        place.write(sector, "the first page of the file")
     }
 
     /// Writes the label. May sleep.

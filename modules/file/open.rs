@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::blockmap::BlockMap;
-use crate::first::{self, First, Name};
+use crate::first::{self, First};
 use crate::image::superblock::{State, Superblock};
 use crate::image::ImageId;
 use crate::page::{self, Label, Sector};
@@ -246,7 +246,7 @@ pub(crate) fn open(place: Place<'_>, pinned: Option<Arc<Pinned>>) -> Result<File
         Ok(Some(sb)) => sb,
         Ok(None) => return Err(ENODEV),
         Err(e) => {
-            let name = Name::of(&first.device);
+            let name = first.name();
             let why = format_args!("the superblock in the file on {name} is damaged");
             return Err(engine::fail(e.into(), why));
         }

@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::mark::{Header, Name};
+use crate::mark::Header;
 use crate::sector::{self, Found, Sector};
 use core::cmp::Reverse;
 use dormouse::engine;
@@ -226,7 +226,7 @@ pub(crate) fn warn_about_resume(chosen: &[Candidate]) {
             "resume= names {} (offset {}), where no image will be: it goes to {} (offset {})\n",
             at.dev,
             at.block,
-            Name::of(&primary.header.device),
+            primary.header.name(),
             primary.header.block
         );
     }

@@ -15,6 +15,7 @@ use dormouse::engine;
 use dormouse::errno;
 use dormouse::sys::block::BlockDevice;
 use dormouse::sys::buf::Buf;
+use dormouse::text::Text;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -25,25 +26,6 @@ pub(crate) struct Header {
     /// Block of the device where the header is.
     pub(crate) block: u64,
     pub(crate) uuid: [u8; 16],
-}
-
-/// The kernel's name of a device.
-pub(crate) struct Name([u8; 32]);
-
-impl Name {
-    pub(crate) fn of(device: &BlockDevice) -> Self {
-        let mut room = [0; 32];
-        device.name(&mut room);
-        Name(room)
-    }
-}
-
-impl core::fmt::Display for Name {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let end = self.0.iter().position(|&b| b == 0).unwrap_or(self.0.len());
-        let name = self.0.get(..end).unwrap_or(&[]);
-        f.write_str(core::str::from_utf8(name).unwrap_or("?"))
-    }
 }
 
 impl Header {
@@ -73,8 +55,8 @@ impl Header {
         Ok(Ok((header, last)))
     }
 
-    pub(crate) fn name(&self) -> Name {
-        Name::of(&self.device)
+    pub(crate) fn name(&self) -> Text<32> {
+        self.device.name()
     }
 
     /// Reads the last sector again, and makes sure that the header is still
@@ -147,14 +129,7 @@ impl Header {
     pub(crate) fn put(&self, sector: &Sector) -> Result {
         let at = blockspace::offset(self.block)?.saturating_add(sector::SECTOR_AT as u64);
         let place = blockspace::Sector::new(self.device.clone(), at);
-        place.write(sector).map_err(|e| {
-            let name = self.name();
-            if e == EROFS && !self.device.is_read_only() {
-                let why = format_args!("{name} is in use, by a mount or otherwise: an image on it can be looked at, but neither resumed nor erased");
-                return engine::fail(EBUSY, why);
-            }
-            engine::fail(e, format_args!("the swap header on {name} could not be written"))
-        })
+        place.write(sector, "the swap header")
     }
 }
 
