@@ -243,7 +243,10 @@ impl Vm {
         let log = self.system.logs.clone().unwrap_or(folder);
         std::fs::create_dir_all(&log)?;
         let append = [
-            "console=ttyS0,115200 ignore_loglevel no_console_suspend panic=-1".to_string(),
+            // Without a check of the timer interrupt: on a busy host it comes
+            // too late, and the guest would panic.
+            "console=ttyS0,115200 ignore_loglevel no_console_suspend no_timer_check panic=-1"
+                .to_string(),
             self.append.join(" "),
         ];
         let options = Options {
