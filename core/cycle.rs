@@ -23,6 +23,7 @@
 mod open;
 mod plan;
 mod resume;
+mod room;
 mod save;
 mod seal;
 

@@ -5,38 +5,25 @@
 #![forbid(unsafe_code)]
 
 use super::plan::Plan;
-use super::{get_superblock, put_superblock, stopped};
+use super::{get_superblock, put_superblock, room, stopped};
 use crate::engine::Engine;
 use crate::errno;
 use crate::image::commit::Commit;
 use crate::image::header::{self, Facts, HeaderBuilder};
 use crate::image::superblock::{State, Superblock};
-use crate::image::{ImageId, BLOCK, PAGE};
+use crate::image::{ImageId, BLOCK};
 use crate::pipeline::crew::Crew;
 use crate::pipeline::io;
 use crate::pipeline::save::{SaveJob, COMMIT_BLOCK, HEADER_BLOCK};
-use crate::plan::{MemoryNeeds, StorageNeeds};
 use crate::progress::Step;
 use crate::snapshot::{Counts, Snapshot};
 use crate::storage::{Signature, Space, Storage};
 use crate::sys::buf::Buf;
-use crate::sys::{hibernate, pages, random, time, uts};
+use crate::sys::{hibernate, random, time, uts};
 use crate::text::Text;
 use crate::transform::{Authenticator, Kind, Transform};
 use kernel::prelude::*;
 use kernel::sync::Arc;
-
-/// Free pages that the kernel keeps for itself while devices are suspended
-/// and the image is written, as swsusp does (`PAGES_FOR_IO`).
-const RESERVE_PAGES: usize = 1024;
-/// Pages that may come into use between planning and the snapshot: a fixed
-/// part and one page in this many.
-const GROWTH_PAGES: usize = 1024;
-const GROWTH_PART: usize = 64;
-/// How often freeing memory may be of no use before it is called impossible,
-/// and how long it waits after each of these.
-const MOST_IDLE_SHRINKS: usize = 10;
-const SHRINK_PAUSE_MS: u32 = 50;
 
 /// One save. Dropping it gives all memory and storage back; it does not
 /// touch the medium.
@@ -90,129 +77,6 @@ impl Recorded {
     }
 }
 
-/// Freeing memory, as far as it got.
-struct Shrinking {
-    /// Most pages of the image that are wished for; zero for no limit.
-    limit: usize,
-    /// Least that was still to be freed in any round.
-    least: usize,
-    /// Rounds since then.
-    idle: usize,
-    freed: usize,
-}
-
-impl Shrinking {
-    /// Frees about `pages`, and returns whether it is of use to go on.
-    fn round(&mut self, pages: usize) -> bool {
-        if pages < self.least {
-            self.least = pages;
-            self.idle = 0;
-        } else {
-            self.idle = self.idle.saturating_add(1);
-            // What is on its way to swap is free when it has arrived there.
-            time::sleep_ms(SHRINK_PAUSE_MS);
-        }
-        if self.idle > MOST_IDLE_SHRINKS {
-            return false;
-        }
-        // A little more, so that the next look need not free again.
-        let got = pages::shrink(pages.saturating_add(pages / 8));
-        self.freed = self.freed.saturating_add(got);
-        true
-    }
-
-    /// Goes on without the limit; false when there is none any more.
-    fn drop_limit(&mut self) -> bool {
-        let had = self.limit != 0;
-        self.limit = 0;
-        self.least = usize::MAX;
-        self.idle = 0;
-        had
-    }
-}
-
-/// Frees memory until a snapshot fits, and returns the pages that are to be
-/// saved then.
-fn make_room(engine: &Engine, plan: &Plan) -> Result<usize> {
-    let mut shrinking = Shrinking {
-        limit: plan.limit,
-        least: usize::MAX,
-        idle: 0,
-        freed: 0,
-    };
-    loop {
-        stopped(engine)?;
-        let saveable = pages::count_saveable()?;
-        let own = own_pages(plan, saveable);
-        let most = most_pages(saveable, own);
-        let needs = MemoryNeeds {
-            // What is allocated after this count is in the image too.
-            saveable: most as u64,
-            copies: plan.snapshot.frames_needed(most) as u64,
-            free: pages::free_pages() as u64,
-            reserve: RESERVE_PAGES as u64,
-            slack: 0,
-            modules: own as u64,
-            reclaimable: saveable as u64,
-            limit: shrinking.limit as u64,
-        };
-        let to_free = needs
-            .pages_to_free()
-            .map_err(|shortage| engine.fail(ENOMEM, format_args!("{shortage}")))?;
-        if to_free == 0 {
-            engine.stats.saveable_pages.set(saveable as u64);
-            engine.stats.freed_pages.set(shrinking.freed as u64);
-            return Ok(saveable);
-        }
-        let to_free = usize::try_from(to_free).unwrap_or(usize::MAX);
-        // The limit is a wish, and room for the copies is not.
-        if !shrinking.round(to_free) && !shrinking.drop_limit() {
-            let nothing_more = MemoryNeeds {
-                reclaimable: 0,
-                ..needs
-            };
-            nothing_more
-                .pages_to_free()
-                .map_err(|shortage| engine.fail(ENOMEM, format_args!("{shortage}")))?;
-            return Err(ENOMEM);
-        }
-    }
-}
-
-/// Pages that the save itself takes when `saveable` are saved: buffers, and
-/// what the storage needs.
-fn own_pages(plan: &Plan, saveable: usize) -> usize {
-    SaveJob::memory(&plan.recipe, saveable, plan.workers)
-        .saturating_add(plan.writer.memory())
-        .div_ceil(PAGE)
-}
-
-/// Pages to prepare the snapshot for when `saveable` are counted now and
-/// `own` more will be taken by the save itself.
-fn most_pages(saveable: usize, own: usize) -> usize {
-    saveable
-        .saturating_add(own)
-        .saturating_add(GROWTH_PAGES)
-        .saturating_add(saveable / GROWTH_PART)
-}
-
-fn reserve_storage(engine: &Engine, plan: &Plan, most: usize) -> Result<Arc<dyn Space>> {
-    let place = plan.place();
-    let room = plan.writer.room(place)?;
-    let needs = StorageNeeds {
-        pages: most as u64,
-        overhead_blocks: SaveJob::overhead_blocks(&plan.recipe, most, plan.workers),
-        available_blocks: room.blocks(),
-        expected_percent: plan.recipe.expected_percent(),
-    };
-    if let Err(shortage) = needs.fit() {
-        return Err(engine.fail(ENOSPC, format_args!("{}", shortage.describe(&room))));
-    }
-    plan.writer
-        .reserve(place, needs.worst_blocks(), needs.expected_blocks())
-        .map_err(|e| engine.fail(e, format_args!("the storage could not be reserved: {room}")))
-}
-
 impl Save {
     /// Frees and reserves memory, reserves storage, and records on it that a
     /// save is under way. User tasks are frozen, kernel threads run.
@@ -223,10 +87,8 @@ impl Save {
     /// errors. Nothing is left behind but the record on the storage.
     pub(super) fn prepare(engine: &Engine, plan: &Plan) -> Result<Save> {
         engine.stats.clear();
-        let saveable = make_room(engine, plan)?;
-        let own = own_pages(plan, saveable);
-        let most = most_pages(saveable, own);
-        let space = reserve_storage(engine, plan, most)?;
+        let most = room::make(engine, plan)?;
+        let space = room::reserve_storage(engine, plan, most)?;
         stopped(engine)?;
 
         let mut id = ImageId([0; 16]);
