@@ -63,6 +63,14 @@ struct Root {
     stored: u64,
 }
 
+impl Root {
+    /// The part of the table that is in use.
+    fn written(&self) -> Result<&[u8]> {
+        let bytes = self.count.saturating_mul(root::ENTRY_BYTES);
+        self.table.get(..bytes).ok_or(EINVAL)
+    }
+}
+
 /// What one worker owns.
 struct Worker {
     chain: Chain,
@@ -200,9 +208,7 @@ impl SaveJob {
     ///
     /// That of `f`.
     pub fn with_root<R>(&self, f: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
-        let root = self.root.lock();
-        let bytes = root.count.saturating_mul(root::ENTRY_BYTES);
-        f(root.table.get(..bytes).ok_or(EINVAL)?)
+        f(self.root.lock().written()?)
     }
 
     /// Writes the root, after all workers have ended, and returns what the
@@ -217,8 +223,7 @@ impl SaveJob {
         self.fate.result()?;
         drained?;
         let root = self.root.lock();
-        let bytes = root.count.saturating_mul(root::ENTRY_BYTES);
-        let table = root.table.get(..bytes).ok_or(EINVAL)?;
+        let table = root.written()?;
         let root_block = self.next_block.load(Ordering::Acquire);
         io::write_all(&*self.space, &self.queue, root_block, table)?;
         let data_pages = self.data_pages.load(Ordering::Acquire);
