@@ -10,7 +10,7 @@ use crate::proto::replies::SLOTS;
 use crate::proto::wire::{self, Command};
 use crate::session::Session;
 use dormouse::storage::Op;
-use dormouse::sys::checksum::crc32c;
+use dormouse::sys::checksum::xxh64;
 use dormouse::sys::time;
 use kernel::prelude::*;
 
@@ -26,7 +26,7 @@ struct Active {
     job: Job,
     /// Bytes of the piece under way.
     piece: usize,
-    crc: Option<u32>,
+    sum: Option<u64>,
 }
 
 struct Actives([Option<Active>; SLOTS]);
@@ -174,7 +174,7 @@ impl<'a> Lane<'a> {
         };
         let deadline = self.session.deadline();
         let offset = job.offset.saturating_add(job.done as u64);
-        let (sent, piece, crc) = match (&job.buf, most) {
+        let (sent, piece, sum) = match (&job.buf, most) {
             (_, Err(failure)) => (Err(failure), 0, None),
             (None, _) => (link.send(Command::Flush, 0, 0, 0, &[], deadline), 0, None),
             (Some(buf), Ok(most)) => {
@@ -192,7 +192,7 @@ impl<'a> Lane<'a> {
                         let sent = link.send(Command::Write, flags, offset, piece, data, deadline);
                         // Of use to nobody before the last piece.
                         let last = piece == rest.len() && flags == 0;
-                        (sent, piece, last.then(|| crc32c(!0, bytes)))
+                        (sent, piece, last.then(|| xxh64(bytes)))
                     }
                 }
             }
@@ -200,7 +200,7 @@ impl<'a> Lane<'a> {
         match sent {
             Ok(slot) => {
                 if let Some(place) = self.actives.0.get_mut(slot) {
-                    *place = Some(Active { job, piece, crc });
+                    *place = Some(Active { job, piece, sum });
                 }
                 Ok(())
             }
@@ -238,7 +238,7 @@ impl<'a> Lane<'a> {
             self.session.moved();
             return self.begin(active.job);
         }
-        self.session.finished(active.job, active.crc, error);
+        self.session.finished(active.job, active.sum, error);
         Ok(())
     }
 }

@@ -30,7 +30,7 @@ use crate::order::{Job, Order, Standing};
 use crate::ring::Ring;
 use dormouse::engine;
 use dormouse::storage::Op;
-use dormouse::sys::checksum::crc32c;
+use dormouse::sys::checksum::xxh64;
 use dormouse::sys::table::Table;
 use dormouse::sys::time;
 use kernel::prelude::*;
@@ -45,7 +45,7 @@ const JOBS: usize = 192;
 struct Written {
     offset: u64,
     len: u32,
-    crc: u32,
+    sum: u64,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -265,7 +265,7 @@ impl Session {
     }
 
     /// A transfer is over as far as the server is concerned.
-    pub(crate) fn finished(&self, job: Job, crc: Option<u32>, error: u32) {
+    pub(crate) fn finished(&self, job: Job, sum: Option<u64>, error: u32) {
         let result = match error {
             0 => Ok(()),
             _ => Err(attempt::server_error(
@@ -287,8 +287,8 @@ impl Session {
                     }
                 }
                 Some(buf) => {
-                    if let (Some(crc), Ok(())) = (crc, result) {
-                        state.note(job.offset, buf.len(), crc);
+                    if let (Some(sum), Ok(())) = (sum, result) {
+                        state.note(job.offset, buf.len(), sum);
                     }
                 }
             }
@@ -426,7 +426,7 @@ impl Session {
                 let room = scratch.get_mut(..written.len as usize);
                 let room = room.ok_or(Failure::Here(EINVAL))?;
                 link.read(written.offset, room, deadline)?;
-                if crc32c(!0, room) != written.crc {
+                if xxh64(room) != written.sum {
                     let why = format_args!("{}: the server has lost what it had taken: it was restarted, and its medium did not have everything", self.server);
                     return Err(Failure::Here(engine::fail(EIO, why)));
                 }
@@ -446,13 +446,13 @@ impl Session {
 }
 
 impl State {
-    fn note(&mut self, offset: u64, len: usize, crc: u32) {
+    fn note(&mut self, offset: u64, len: usize, sum: u64) {
         let (Some(slot), Ok(len)) = (self.written.get_mut(self.written_len), u32::try_from(len))
         else {
             self.overflow = true;
             return;
         };
-        *slot = Written { offset, len, crc };
+        *slot = Written { offset, len, sum };
         self.written_len = self.written_len.saturating_add(1);
     }
 
