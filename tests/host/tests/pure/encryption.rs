@@ -17,20 +17,9 @@ use dormouse_host::image::{wire, Error, BLOCK};
 use dormouse_host::samples::{self, COMMIT_BLOCK, HEADER_BLOCK, ID};
 use proptest::prelude::*;
 
+use crate::random::Random;
+
 const FLIPS: usize = 10_000;
-
-// xorshift64*: the same numbers everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let word = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        (word as usize) % limit
-    }
-}
 
 const HEADER_AT: usize = HEADER_BLOCK as usize * BLOCK;
 const COMMIT_AT: usize = COMMIT_BLOCK as usize * BLOCK;
@@ -112,7 +101,7 @@ fn refuses_ten_thousand_flips() {
         let map = map(&superblock, &blocks);
         let parts = covered(&map);
         let total: usize = parts.iter().map(|part| part.len()).sum();
-        let mut random = Random(0x0d0e_0f10_1112_1314);
+        let mut random = Random::new(0x0d0e_0f10_1112_1314);
         let mut resealed = 0;
         let mut hit = [0; 6];
         for _ in 0..FLIPS {

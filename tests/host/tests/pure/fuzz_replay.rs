@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use dormouse_host::fuzzing::{seeds, FuzzTarget, TARGETS};
 
+use crate::random::Random;
+
 fn folder(target: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../fuzz/corpus")
@@ -31,18 +33,7 @@ fn setting(name: &str, default: u64) -> u64 {
     }
 }
 
-// xorshift64*: the same numbers everywhere.
-struct Random(u64);
-
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let word = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        (word as usize) % limit.max(1)
-    }
-
     fn mutate(&mut self, bytes: &mut Vec<u8>, others: &[Vec<u8>]) {
         const WORDS: [u64; 8] = [0, 1, 0x7f, 0xff, 0xffff, 0x7fff_ffff, 0xffff_ffff, u64::MAX];
         let at = self.below(bytes.len());
@@ -88,7 +79,7 @@ fn replay(&(name, body): &FuzzTarget) {
     // Inputs of some kilobytes cost accordingly.
     let size: usize = corpus.iter().map(Vec::len).sum::<usize>() / corpus.len();
     let default = (20_000_000 / (size as u64 + 1000)).min(20_000);
-    let mut random = Random(setting("DORMOUSE_FUZZ_SEED", 0x646f_726d_6f75_7365) | 1);
+    let mut random = Random::new(setting("DORMOUSE_FUZZ_SEED", 0x646f_726d_6f75_7365));
     for _ in 0..setting("DORMOUSE_FUZZ_RUNS", default) {
         let mut input = corpus[random.below(corpus.len())].clone();
         for _ in 0..1 + random.below(4) {

@@ -13,6 +13,7 @@ mod headers;
 mod indexes;
 mod maps;
 mod plans;
+mod random;
 mod roots;
 mod superblocks;
 mod targets;
