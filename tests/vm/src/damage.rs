@@ -99,6 +99,23 @@ impl Asleep {
             .with_context(|| format!("bit {bit} of byte {at}, in {part:?}"))
     }
 
+    /// Flips one bit in each of `parts`, boot by boot, as [`Asleep::refuses`] does; then resumes the
+    /// image without damage: it was the damage.
+    ///
+    /// # Errors
+    ///
+    /// When a damaged image is not refused, or the whole one does not resume.
+    pub fn refuses_each(mut self, parts: &[Part]) -> Result<()> {
+        for &part in parts {
+            let run = self.runs.iter().rfind(|run| run.part == part);
+            let run = *run.context("no such part")?;
+            self.refuses(part, run.at + run.len / 2, 3)?;
+        }
+        self.restore()?;
+        resume(&mut self.vm)?;
+        self.vm.assert_clean()
+    }
+
     /// Boots, and checks that a new system comes up that calls the image damaged with all `parts`
     /// of a sentence. Leaves the machine off.
     ///
@@ -147,14 +164,5 @@ impl Asleep {
 }
 
 fn damaged(lab: &Lab, parts: &[Part]) -> Result<()> {
-    let mut asleep = Asleep::new(lab)?;
-    for &part in parts {
-        let run = asleep.runs.iter().rfind(|run| run.part == part);
-        let run = *run.context("no such part")?;
-        asleep.refuses(part, run.at + run.len / 2, 3)?;
-    }
-    // It was the damage: without it all is well.
-    asleep.restore()?;
-    resume(&mut asleep.vm)?;
-    asleep.vm.assert_clean()
+    Asleep::new(lab)?.refuses_each(parts)
 }
