@@ -17,7 +17,7 @@ mod numbers;
 use crate::engine::{self, Engine};
 use crate::sys::once::Once;
 use crate::sys::sysfs::{Attribute, Directory, ShowBuf};
-use crate::target;
+use crate::target::{self, Invalid};
 use kernel::prelude::*;
 
 /// One attribute, made of functions.
@@ -45,13 +45,21 @@ impl Attribute for Attr {
     }
 
     fn store(&self, value: &[u8]) -> Result {
-        let text = target::value(core::str::from_utf8(value).map_err(|_| EINVAL)?);
+        let name = self.name.to_str().map_err(|_| EINVAL)?;
+        let text = core::str::from_utf8(value).map_err(|_| invalid(name, Invalid::Text))?;
+        let text = target::value(text);
         // Parsers take a newline off themselves, and that would be the second.
         if text.ends_with('\n') {
-            return Err(EINVAL);
+            return Err(invalid(name, Invalid::Text));
         }
         self.store.ok_or(EPERM)?(engine::get()?, text)
     }
+}
+
+/// Says why a value of the attribute `name` is refused.
+fn invalid(name: &str, why: Invalid) -> Error {
+    pr_err!("{}: {}\n", name, why.sentence());
+    EINVAL
 }
 
 macro_rules! attributes {

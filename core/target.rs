@@ -58,6 +58,16 @@ pub enum Invalid {
     Unsigned,
     /// Not the name of a module.
     Name,
+    /// Not one line of text.
+    Text,
+    /// Not the 1 that makes something happen.
+    One,
+    /// Not what to resume from.
+    Resume,
+    /// Not what can be done to an image.
+    Image,
+    /// Not process ids.
+    Pids,
 }
 
 impl Invalid {
@@ -85,6 +95,11 @@ impl Invalid {
             Invalid::Bool => "the value is 0 or 1",
             Invalid::Unsigned => "the value is an unsigned number, with K, M or G behind it or not",
             Invalid::Name => "a name has 1 to 31 of the characters a-z, 0-9, _ and -",
+            Invalid::Text => "the value is one line of text",
+            Invalid::One => "the only value is 1",
+            Invalid::Resume => "the value is 1, retry, or a target other than auto",
+            Invalid::Image => "the only value is erase",
+            Invalid::Pids => "the value is process ids above 1, with spaces between them",
         }
     }
 }

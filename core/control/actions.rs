@@ -4,12 +4,13 @@
 
 #![forbid(unsafe_code)]
 
+use super::invalid;
 use crate::cycle;
 use crate::engine::{Engine, ResumeRequest};
 use crate::progress::Step;
 use crate::sys::hibernate;
 use crate::sys::sysfs::ShowBuf;
-use crate::target::{self, Target, TARGET_MAX};
+use crate::target::{self, Invalid, Target, TARGET_MAX};
 use crate::text::Text;
 use core::fmt::{self, Write};
 use kernel::prelude::*;
@@ -18,16 +19,16 @@ fn print(out: &mut ShowBuf<'_>, args: fmt::Arguments<'_>) -> Result {
     out.write_fmt(args).map_err(|_| E2BIG)
 }
 
-fn one(value: &str) -> Result {
+fn one(name: &str, value: &str) -> Result {
     match target::parse_bool(value) {
         Ok(true) => Ok(()),
-        _ => Err(EINVAL),
+        _ => Err(invalid(name, Invalid::One)),
     }
 }
 
 /// Hibernates through Dormouse, enabled or not.
 pub(super) fn store_start(engine: &Engine, value: &str) -> Result {
-    one(value)?;
+    one("start", value)?;
     engine.configure(|_| ())?;
     engine.requests(|r| r.start = true);
     let result = hibernate::trigger_hibernate();
@@ -47,7 +48,7 @@ pub(super) fn store_resume(engine: &Engine, value: &str) -> Result {
         "retry" => request.retry = true,
         _ => {
             match Target::parse(value) {
-                Ok(Target::Auto) | Err(_) => return Err(EINVAL),
+                Ok(Target::Auto) | Err(_) => return Err(invalid("resume", Invalid::Resume)),
                 Ok(_) => {}
             }
             request.target = Text::format(format_args!("{value}"));
@@ -67,9 +68,12 @@ pub(super) fn store_resume(engine: &Engine, value: &str) -> Result {
 
 /// Stops the cycle that is under way.
 pub(super) fn store_abort(engine: &Engine, value: &str) -> Result {
-    one(value)?;
+    one("abort", value)?;
     match engine.progress.step() {
-        Step::Idle | Step::PowerDown | Step::Restore | Step::Resumed => Err(EINVAL),
+        Step::Idle | Step::PowerDown | Step::Restore | Step::Resumed => {
+            pr_err!("abort: there is nothing that could be stopped\n");
+            Err(EINVAL)
+        }
         _ => {
             engine.progress.request_abort();
             Ok(())
@@ -110,7 +114,7 @@ pub(super) fn show_image(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
 /// `erase` takes the image off the target and gives the target back.
 pub(super) fn store_image(engine: &Engine, value: &str) -> Result {
     if value != "erase" {
-        return Err(EINVAL);
+        return Err(invalid("image", Invalid::Image));
     }
     engine.configure(|_| ())?;
     cycle::with_place(engine, cycle::erase)

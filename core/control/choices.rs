@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::invalid;
 use crate::engine::{Engine, Settings};
 use crate::registry::{self, Pinned, Table};
 use crate::sys::sysfs::ShowBuf;
@@ -21,7 +22,7 @@ fn choose<T: ?Sized + Send + Sync>(
     if none && name == "none" {
         return Ok(None);
     }
-    let name = target::parse_name(name).map_err(|_| EINVAL)?;
+    let name = target::parse_name(name).map_err(|why| invalid(table.kind(), why))?;
     table.find(name).map(Some).map_err(|_| {
         pr_err!("there is no {} \"{}\"\n", table.kind(), name);
         EINVAL
@@ -112,10 +113,7 @@ pub(super) fn show_target(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
 }
 
 pub(super) fn store_target(engine: &Engine, value: &str) -> Result {
-    Target::parse(value).map_err(|why| {
-        pr_err!("target: {}\n", why.sentence());
-        EINVAL
-    })?;
+    Target::parse(value).map_err(|why| invalid("target", why))?;
     let text = Text::format(format_args!("{value}"));
     engine.configure(|s| {
         if let Some(writer) = &s.writer {

@@ -4,17 +4,13 @@
 
 #![forbid(unsafe_code)]
 
+use super::invalid;
 use crate::engine::{Engine, MOST_WORKERS};
 use crate::freezer::MOST_KEPT;
 use crate::sys::sysfs::ShowBuf;
 use crate::target::{self, Invalid};
 use core::fmt::{self, Write};
 use kernel::prelude::*;
-
-fn invalid(name: &str, why: Invalid) -> Error {
-    pr_err!("{}: {}\n", name, why.sentence());
-    EINVAL
-}
 
 fn print(out: &mut ShowBuf<'_>, value: impl fmt::Display) -> Result {
     writeln!(out, "{value}").map_err(|_| E2BIG)
@@ -68,14 +64,16 @@ pub(super) fn store_kept(engine: &Engine, value: &str) -> Result {
     let mut kept = [0i32; MOST_KEPT];
     let mut slots = kept.iter_mut();
     for word in value.split_ascii_whitespace() {
-        let pid: i32 = word.parse().map_err(|_| EINVAL)?;
+        let pid: i32 = word
+            .parse()
+            .map_err(|_| invalid("keep_running", Invalid::Pids))?;
         let Some(slot) = slots.next() else {
             pr_err!("keep_running: at most {} tasks\n", MOST_KEPT);
             return Err(EINVAL);
         };
         // Everything descends from init.
         if pid <= 1 {
-            return Err(EINVAL);
+            return Err(invalid("keep_running", Invalid::Pids));
         }
         *slot = pid;
     }

@@ -3,6 +3,7 @@
 //! The control folder in sysfs, and modules that come and go.
 
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 use dormouse_vm::Vm;
@@ -164,11 +165,17 @@ fn bad_values(lab: &Lab) -> Result<()> {
     vm.assert_clean()
 }
 
+/// Writes `value`, which is refused, and the kernel log says why.
 fn einval(vm: &mut Vm, name: &str, value: &str) -> Result<()> {
+    let before = vm.log()?.len();
     // Without a value there is nothing to write but the newline.
     let text = value.replace('\n', "\\n");
     let command = format!("echo -e '{text}' > {FOLDER}/{name}");
-    refused(vm, &command, "Invalid argument")
+    refused(vm, &command, "Invalid argument")?;
+    vm.log()?
+        .wait_for("dormouse: ", before, Duration::from_secs(5))
+        .with_context(|| format!("no reason in the log for '{value}' in {name}"))?;
+    Ok(())
 }
 
 fn unload(lab: &Lab) -> Result<()> {
