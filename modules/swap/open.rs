@@ -66,7 +66,12 @@ fn find_primary(at: &ResumeDevice) -> Result<Primary> {
         Err(e) => return Err(e),
     };
     let Found::Ours { record, image } = sector::decode(&last) else {
-        return Err(ENODEV);
+        if !sector::is_damaged(&last) {
+            return Err(ENODEV);
+        }
+        let name = header.name();
+        let why = format_args!("the mark of the image on {name} is damaged, so the image cannot be found: it is not restored");
+        return Err(engine::fail(errno::error(errno::EBADMSG), why));
     };
     if record.role == Role::Member {
         if !image {

@@ -159,15 +159,31 @@ pub(crate) fn of_page(page: &[u8]) -> Option<&Sector> {
     page.get(SECTOR_AT..BLOCK)?.try_into().ok()
 }
 
-/// Finds out what `sector` is.
-pub(crate) fn decode(sector: &Sector) -> Found {
+/// The record and the signature of `sector`.
+fn parts(sector: &Sector) -> (&[u8], [u8; SIGNATURE_BYTES]) {
     let mut r = Reader::new(sector);
     let parts = r.bytes(RECORD_AT).and_then(|_| {
         let record = r.bytes(RECORD_BYTES)?;
         Ok((record, r.array::<SIGNATURE_BYTES>()?))
     });
     // Always there: a sector is that long.
-    let (record, signature) = parts.unwrap_or((&[], [0; SIGNATURE_BYTES]));
+    parts.unwrap_or((&[], [0; SIGNATURE_BYTES]))
+}
+
+/// Whether `sector` is what is left of a mark: the signature of an image
+/// without a record, or a record with the signature of nothing. That of
+/// swsusp takes the place of a part of the record, so it is never this.
+pub(crate) fn is_damaged(sector: &Sector) -> bool {
+    let (record, signature) = parts(sector);
+    match decode(sector) {
+        Found::Other(_) => signature == IMAGE || get_record(record).is_ok(),
+        Found::Swap | Found::Ours { .. } => false,
+    }
+}
+
+/// Finds out what `sector` is.
+pub(crate) fn decode(sector: &Sector) -> Found {
+    let (record, signature) = parts(sector);
     let image = signature == IMAGE;
     if !image && signature != SWAP {
         return Found::Other(signature);

@@ -81,6 +81,24 @@ fn round_trip() {
 }
 
 #[test]
+fn what_is_left_of_a_mark_is_told_from_the_marks_of_others() {
+    let whole = sample(Role::Primary, true);
+    assert!(!sector::is_damaged(&whole));
+    assert!(!sector::is_damaged(&sector::plain()));
+    for bit in 448 * 8..512 * 8 {
+        let mut bad = whole;
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert!(sector::is_damaged(&bad), "bit {bit}");
+    }
+    // swsusp begins to write here: its image, and both signatures.
+    let mut swsusp = sample(Role::Primary, false);
+    swsusp[472..492].fill(1);
+    swsusp[492..502].copy_from_slice(b"SWAPSPACE2");
+    swsusp[502..].copy_from_slice(b"S1SUSPEND\0");
+    assert!(!sector::is_damaged(&swsusp));
+}
+
+#[test]
 fn plain_is_swap() {
     assert_eq!(sector::decode(&sector::plain()), Found::Swap);
     let page = page(0);

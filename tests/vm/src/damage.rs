@@ -13,8 +13,8 @@ use crate::{Lab, Scenario};
 pub const SCENARIOS: &[Scenario] = &[
     Scenario::new(
         "damaged-mark",
-        "a flipped bit in superblock or block map: not resumed, with a sentence",
-        |lab| damaged(lab, &[Part::Superblock, Part::Map]),
+        "a flipped bit in superblock, mark or block map: not resumed, with a sentence",
+        |lab| damaged(lab, &[Part::Superblock, Part::Mark, Part::Map]),
     ),
     Scenario::new(
         "damaged-description",
@@ -148,6 +148,10 @@ impl Asleep {
                 );
                 // What the area is nobody knows, so it stays as it is.
                 expect_type(vm, 0, "swsuspend")?;
+                vm.run("mkswap /dev/vda")?;
+            }
+            Part::Mark => {
+                expect_result(vm, -74, &["the mark of the image on vda is damaged"])?;
                 vm.run("mkswap /dev/vda")?;
             }
             Part::Map => {

@@ -41,6 +41,8 @@ pub fn is_complete(disk: &Disk) -> Result<bool> {
 pub enum Part {
     /// What says that there is an image.
     Superblock,
+    /// What the swap area says of itself while it carries an image.
+    Mark,
     /// A block of the block map.
     Map,
     /// What says of which system it is.
@@ -57,8 +59,9 @@ pub enum Part {
 
 impl Part {
     /// All of them.
-    pub const ALL: [Part; 7] = [
+    pub const ALL: [Part; 8] = [
         Part::Superblock,
+        Part::Mark,
         Part::Map,
         Part::Header,
         Part::Commit,
@@ -91,11 +94,19 @@ fn describe(error: Error) -> anyhow::Error {
 pub fn runs(disk: &Disk) -> Result<Vec<Run>> {
     let sb = superblock(disk)?.context("no superblock on the disk")?;
     ensure!(sb.state.is_image(), "no image: {}", sb.state.name());
-    let mut runs = vec![Run {
-        part: Part::Superblock,
-        at: SUPERBLOCK_AT,
-        len: superblock::BYTES as u64,
-    }];
+    let len = superblock::BYTES as u64;
+    let mut runs = vec![
+        Run {
+            part: Part::Superblock,
+            at: SUPERBLOCK_AT,
+            len,
+        },
+        Run {
+            part: Part::Mark,
+            at: SUPERBLOCK_AT + len,
+            len: 512 - len,
+        },
+    ];
     let map = read_map(disk, &sb, &mut runs)?;
     let mut found = Finder { disk, map, runs };
     found.read(&sb)?;
