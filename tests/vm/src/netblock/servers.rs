@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
+use nix::sys::signal::{killpg, Signal};
+use nix::unistd::Pid;
 
 /// Name of the export of a [`Server`] that has one.
 pub const EXPORT: &str = "disk";
@@ -193,9 +195,9 @@ impl Server {
 
     /// Kills it, with all that it has not written.
     pub fn stop(&mut self) {
-        if let Ok(pid) = std::fs::read_to_string(self.daemon()) {
-            let group = format!("-{}", pid.trim());
-            let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        let pid = std::fs::read_to_string(self.daemon());
+        if let Some(pid) = pid.ok().and_then(|pid| pid.trim().parse().ok()) {
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
             let _ = std::fs::remove_file(self.daemon());
         }
         if let Some(mut child) = self.child.take() {
