@@ -218,10 +218,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether a line of a kernel log reports a fault of the kernel.
+pub fn is_trouble(line: &str) -> bool {
+    TROUBLE.iter().any(|word| line.contains(word))
+}
+
 fn troubles(lines: &[String], allowed: &[String]) -> Vec<String> {
     let bad = |line: &&String| {
-        TROUBLE.iter().any(|word| line.contains(word))
-            && !allowed.iter().any(|word| line.contains(word.as_str()))
+        is_trouble(line) && !allowed.iter().any(|word| line.contains(word.as_str()))
     };
     lines.iter().filter(bad).cloned().collect()
 }

@@ -79,6 +79,13 @@ fn parse(text: &str) -> Result<Report> {
     let mut suites = None;
     let mut ended = 0;
     for line in text.lines() {
+        // Without a root filesystem, which it has not got, it panics then.
+        if suites == Some(ended) {
+            break;
+        }
+        if dormouse_vm::log::is_trouble(line) {
+            report.failures.push(line.to_string());
+        }
         let line = without_time(line);
         let depth = line.len() - line.trim_start().len();
         let words = line.trim();
@@ -130,6 +137,15 @@ mod tests {
         let report = parse(GOOD).unwrap();
         assert_eq!((report.tally.passed, report.tally.failed), (1, 1));
         assert_eq!(report.failures, ["not ok 2 b"]);
+    }
+
+    #[test]
+    fn a_fault_of_the_kernel_is_a_failure() {
+        let text = GOOD.replace(
+            "    ok 1 a\n",
+            "[    0.3] WARNING: CPU: 0 PID: 1\n    ok 1 a\n",
+        );
+        assert_eq!(parse(&text).unwrap().tally.failed, 2);
     }
 
     #[test]
