@@ -69,6 +69,7 @@ pub const SCENARIOS: &[Scenario] = &[
 
 /// What /init does before it looks for an image, if it is told to.
 const UNLOCK: &str = "\
+[ -n \"$(option dm.target)\" ] && option dm.target > /sys/power/hibernate/target
 [ -n \"$(option dm.encryptor)\" ] && option dm.encryptor > /sys/power/hibernate/encryptor
 [ -n \"$(option dm.unlock)\" ] && dormouse key unlock --stdin < /etc/passphrase
 ";

@@ -75,6 +75,9 @@ const FILE: &str = "/sys/power/hibernate/modules/file";
 /// Size of the files: enough for any image of these guests.
 const SIZE: &str = "256M";
 
+/// Memory of the machines, in MiB: a part of it caches the file that is made.
+pub const MEM_MIB: u32 = 400;
+
 /// Runs a program of the host on disk `number`.
 fn host(program: &str, arguments: &[&str], vm: &Vm, number: usize) -> Result<()> {
     let output = Command::new(program)
@@ -114,7 +117,7 @@ fn fsck(vm: &Vm, fs: &str) -> Result<()> {
 /// A machine with a filesystem on its first disk, mounted, before anything of
 /// it is configured.
 fn mounted(lab: &Lab, fs: &str, options: &str) -> Result<Vm> {
-    let vm = lab.vm().mem(400).disk("640M")?;
+    let vm = lab.vm().mem(MEM_MIB).disk("640M")?;
     boot_mounted(vm, fs, options)
 }
 
@@ -127,8 +130,12 @@ fn boot_mounted(mut vm: Vm, fs: &str, options: &str) -> Result<Vm> {
     Ok(vm)
 }
 
-/// Makes a file and chooses it; returns the locators of its image.
-fn choose(vm: &mut Vm) -> Result<Vec<String>> {
+/// Makes a file on `/mnt` and chooses it; returns the locators of its image.
+///
+/// # Errors
+///
+/// When the guest refuses.
+pub fn choose(vm: &mut Vm) -> Result<Vec<String>> {
     ensure!(vm.run(&format!("cat {FILE}/resume"))?.trim() == "none");
     vm.run(&format!("echo /mnt/image {SIZE} > {FILE}/create"))?;
     set(vm, "writer", "file")?;
@@ -208,7 +215,7 @@ fn ext4(lab: &Lab) -> Result<()> {
 }
 
 fn device_name(lab: &Lab) -> Result<()> {
-    let vm = lab.vm().mem(400).disk("640M")?.disk("16M")?;
+    let vm = lab.vm().mem(MEM_MIB).disk("640M")?.disk("16M")?;
     let vm = vm.file("/etc/early", 0o755, OTHER_NAMES);
     let mut vm = boot_mounted(vm, "ext4", "rw")?;
     let lines = ready(&mut vm)?;
@@ -266,7 +273,7 @@ fn mounted_since(lab: &Lab) -> Result<()> {
 }
 
 fn beside_swap(lab: &Lab) -> Result<()> {
-    let vm = lab.vm().mem(400).disk("640M")?.swap_disk("512M")?;
+    let vm = lab.vm().mem(MEM_MIB).disk("640M")?.swap_disk("512M")?;
     let mut vm = boot_mounted(vm, "ext4", "rw")?;
     vm.run("swapon /dev/vdb")?;
     let lines = ready(&mut vm)?;

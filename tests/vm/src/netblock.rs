@@ -12,7 +12,7 @@ use crate::steps::{boot_fresh, expect_result, get, prepare, refused, resume, set
 use crate::{Lab, Scenario};
 
 mod liar;
-mod servers;
+pub mod servers;
 
 use liar::{Fault, Liar};
 use servers::{free_port, Server, EXPORT};
@@ -82,17 +82,25 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
 ];
 
-const STATIC: &str = "ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off";
+/// Kernel argument that gives a machine its address.
+pub const STATIC: &str = "ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off";
+/// Memory of the machines, in MiB.
+pub const MEM_MIB: u32 = 384;
+
 const STATE: &str = "echo disk > /sys/power/state";
 
 /// A machine without disks that looks for an image at `target`.
 fn machine(lab: &Lab, target: &str, address: &str) -> Vm {
     let append = format!("{address} dm.resume={target}");
-    lab.vm().mem(384).network().append(&append)
+    lab.vm().mem(MEM_MIB).network().append(&append)
 }
 
 /// Chooses the writer, and where it writes to.
-fn choose(vm: &mut Vm, target: &str) -> Result<()> {
+///
+/// # Errors
+///
+/// When the guest refuses.
+pub fn choose(vm: &mut Vm, target: &str) -> Result<()> {
     set(vm, "writer", "netblock")?;
     set(vm, "target", target)
 }

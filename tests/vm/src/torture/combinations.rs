@@ -9,21 +9,53 @@ use dormouse_vm::{Arrival, Hibernated, Vm};
 
 use super::Counts;
 use crate::encryption::{set_key, unlocking, UNLOCK_OPTION};
+use crate::netblock::servers::Server;
 use crate::steps::{prepare, resume, set, went_on, with_program};
-use crate::Lab;
+use crate::{files, netblock, Lab};
 
 const COMPRESSORS: [&str; 4] = ["none", "lzo", "lz4", "zstd"];
 const ENCRYPTORS: [&str; 2] = ["none", "aes-gcm"];
 const MODES: [&str; 4] = ["platform", "shutdown", "reboot", "test_resume"];
 const PROCESSORS: [u32; 3] = [1, 2, 4];
-const PLACES: [Place; 3] = [Place::Partition, Place::File, Place::TwoAreas];
+const PLACES: [Place; 5] = [
+    Place::Partition,
+    Place::SwapFile,
+    Place::TwoAreas,
+    Place::File,
+    Place::Netblock,
+];
+
+/// Compressors times encryptors.
+const CELLS: usize = COMPRESSORS.len() * ENCRYPTORS.len();
+
+/// So many cells in each machine are all of them over the machines of a place.
+const LEAST: usize = CELLS.div_ceil(PROCESSORS.len());
 
 /// Where the image is to be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
+    /// Writer `swap`, a partition.
     Partition,
-    File,
+    /// Writer `swap`, a file on ext4.
+    SwapFile,
+    /// Writer `swap`, two partitions of different priorities.
     TwoAreas,
+    /// Writer `file`, on ext4.
+    File,
+    /// Writer `netblock`, to nbdkit.
+    Netblock,
+}
+
+impl Place {
+    fn name(self) -> &'static str {
+        match self {
+            Place::Partition => "swap-partition",
+            Place::SwapFile => "swap-file",
+            Place::TwoAreas => "swap-areas",
+            Place::File => "file",
+            Place::Netblock => "netblock",
+        }
+    }
 }
 
 /// What one hibernation is made with.
@@ -43,28 +75,28 @@ pub struct Group {
 
 impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}-{}", self.place, self.processors)
+        write!(f, "{}-{}", self.place.name(), self.processors)
     }
 }
 
-/// All combinations for `n` from 46 on, otherwise a third of `n` in each
-/// group, all of them different as long as there are.
+/// Every compressor with and without encryption in every place; from an `n` of
+/// 29 on also with every number of processors. Each pair of any two of these
+/// and the mode occurs then.
 pub fn groups(n: u64) -> Vec<Group> {
-    let all = COMPRESSORS.len() * MODES.len();
-    let per = usize::try_from(n.div_ceil(3)).unwrap_or(all).clamp(1, all);
+    let per = usize::try_from(n.div_ceil(4)).unwrap_or(CELLS);
+    let per = per.clamp(LEAST, CELLS);
     let mut groups = Vec::new();
-    for place in PLACES {
-        for processors in PROCESSORS {
-            let first = groups.len() * per;
-            // Neighbours differ in compressor and mode; each of these is seen with both encryptors.
+    for (row, place) in PLACES.into_iter().enumerate() {
+        for (column, processors) in PROCESSORS.into_iter().enumerate() {
             let cell = |number: usize| {
-                let (column, row) = (number % 4, number / 4 % 4);
+                let (compressor, encryptor) = (number % 4, number / 4 % 2);
                 Cell {
-                    compressor: COMPRESSORS[column],
-                    encryptor: ENCRYPTORS[(column / 2 + row + number / 16) % 2],
-                    mode: MODES[(column + row) % 4],
+                    compressor: COMPRESSORS[compressor],
+                    encryptor: ENCRYPTORS[encryptor],
+                    mode: MODES[(compressor + encryptor + row + column) % 4],
                 }
             };
+            let first = column * per;
             groups.push(Group {
                 place,
                 processors,
@@ -88,10 +120,16 @@ impl Group {
     /// The first that fails.
     pub fn run(&self, lab: &Lab, counts: &Counts) -> Result<()> {
         let vm = unlocking(lab.small().smp(self.processors)).append(UNLOCK_OPTION);
+        let server = match self.place {
+            Place::Netblock => Some(Server::nbdkit("1G", &["file", "DISK"])?),
+            _ => None,
+        };
         let mut vm = match self.place {
             Place::Partition => partition(vm)?,
-            Place::File => file(vm)?,
+            Place::SwapFile => swap_file(vm)?,
             Place::TwoAreas => two_areas(vm)?,
+            Place::File => file(vm)?,
+            Place::Netblock => export(vm, server.as_ref().context("no server")?)?,
         };
         prepare(&mut vm)?;
         for cell in &self.cells {
@@ -111,22 +149,29 @@ fn partition(vm: Vm) -> Result<Vm> {
     Ok(vm)
 }
 
-fn file(vm: Vm) -> Result<Vm> {
+/// Boots again what was got ready, with the command line that finds its image:
+/// a reboot keeps the one that QEMU was started with.
+fn boot_again(vm: &mut Vm, block: u64) -> Result<()> {
+    vm.power_off()?;
+    vm.set_append(&format!(
+        "resume=/dev/vda resume_offset={block} dm.resume=1 {UNLOCK_OPTION}"
+    ));
+    vm.boot()?;
+    vm.run("mkdir /mnt && mount -t ext4 /dev/vda /mnt")?;
+    Ok(())
+}
+
+fn swap_file(vm: Vm) -> Result<Vm> {
     let mut vm = vm.disk("512M")?;
     vm.get_disk(0)?.mkfs()?;
     vm.boot()?;
     vm.run("mkdir /mnt && mount -t ext4 /dev/vda /mnt")?;
     vm.run("fallocate -l 300M /mnt/swap && chmod 600 /mnt/swap")?;
-    vm.run("mkswap /mnt/swap && swapon /mnt/swap && sync")?;
+    vm.run("mkswap /mnt/swap && sync")?;
     let block = vm.get_disk(0)?.first_block("/swap")?;
-    vm.set_append(&format!(
-        "resume=/dev/vda resume_offset={block} dm.resume=1 {UNLOCK_OPTION}"
-    ));
-    // So that a reboot finds it, too.
-    vm.run("swapoff /mnt/swap && umount /mnt")?;
-    vm.power_off()?;
-    vm.boot()?;
-    vm.run("mkdir /mnt && mount -t ext4 /dev/vda /mnt && swapon /mnt/swap")?;
+    vm.run("umount /mnt")?;
+    boot_again(&mut vm, block)?;
+    vm.run("swapon /mnt/swap")?;
     Ok(vm)
 }
 
@@ -136,6 +181,34 @@ fn two_areas(vm: Vm) -> Result<Vm> {
     let mut vm = with_program(vm, "/sbin/swapon")?;
     vm.boot()?;
     vm.run("/sbin/swapon -p 10 /dev/vda && /sbin/swapon -p 1 /dev/vdb")?;
+    Ok(vm)
+}
+
+fn file(vm: Vm) -> Result<Vm> {
+    let mut vm = vm.mem(files::MEM_MIB).disk("640M")?;
+    vm.get_disk(0)?.mkfs()?;
+    vm.boot()?;
+    vm.run("mkdir /mnt && mount -t ext4 /dev/vda /mnt")?;
+    files::choose(&mut vm)?;
+    vm.run("sync")?;
+    let block = vm.get_disk(0)?.first_block("/image")?;
+    set(&mut vm, "target", "auto")?;
+    vm.run("umount /mnt")?;
+    boot_again(&mut vm, block)?;
+    set(&mut vm, "writer", "file")?;
+    set(&mut vm, "target", "/mnt/image")?;
+    Ok(vm)
+}
+
+fn export(vm: Vm, server: &Server) -> Result<Vm> {
+    let target = server.target_of("");
+    let mut vm = vm.mem(netblock::MEM_MIB).network();
+    let address = netblock::STATIC;
+    vm.set_append(&format!(
+        "{address} dm.target={target} dm.resume=1 {UNLOCK_OPTION}"
+    ));
+    vm.boot()?;
+    netblock::choose(&mut vm, &target)?;
     Ok(vm)
 }
 
@@ -156,5 +229,53 @@ fn one(vm: &mut Vm, cell: &Cell, counts: &Counts) -> Result<()> {
             counts.kept(went_on(vm, Arrival::Resumed))
         }
         other => counts.kept(Err(anyhow::anyhow!("it ended in {other:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Values of compressor, encryptor, place, processors and mode of each cell.
+    fn tuples(n: u64) -> Vec<[String; 5]> {
+        let groups = groups(n);
+        let all = groups.iter().flat_map(|group| {
+            let (place, count) = (group.place.name(), group.processors);
+            group.cells.iter().map(move |cell| {
+                let [a, b] = [place.to_string(), count.to_string()];
+                let names = [cell.compressor, cell.encryptor, cell.mode];
+                let [c, e, m] = names.map(str::to_string);
+                [c, e, a, b, m]
+            })
+        });
+        all.collect()
+    }
+
+    fn count(tuples: &[[String; 5]], columns: &[usize]) -> usize {
+        let part = |tuple: &[String; 5]| columns.iter().map(|&c| tuple[c].clone()).collect();
+        let set: BTreeSet<Vec<String>> = tuples.iter().map(part).collect();
+        set.len()
+    }
+
+    #[test]
+    fn every_compressor_and_encryptor_in_every_place_at_any_n() {
+        for n in [1, 10, 29, 1000] {
+            assert_eq!(count(&tuples(n), &[0, 1, 2]), 4 * 2 * 5, "n = {n}");
+        }
+        assert_eq!(count(&tuples(29), &[0, 1, 2, 3]), 4 * 2 * 5 * 3);
+        assert_eq!(tuples(29).len(), tuples(1 << 60).len());
+    }
+
+    #[test]
+    fn every_pair_occurs() {
+        let all = tuples(50);
+        let values = [4, 2, 5, 3, 4];
+        for a in 0..5 {
+            for b in a + 1..5 {
+                assert_eq!(count(&all, &[a, b]), values[a] * values[b], "{a} and {b}");
+            }
+        }
     }
 }
