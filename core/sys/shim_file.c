@@ -91,6 +91,23 @@ static u32 attribute_flags(struct file *file)
 	return flags;
 }
 
+/*
+ * By the file's own flag, or by how ext4 is mounted (data=journal), which only
+ * shows in that such a file takes no direct I/O. Its own reasons for that are
+ * this, and others that have flags of their own.
+ */
+static bool is_journaled(struct file *file)
+{
+	struct inode *inode = file_inode(file);
+	struct kstat st;
+
+	if (inode->i_sb->s_magic != EXT4_SUPER_MAGIC || IS_ENCRYPTED(inode) || IS_VERITY(inode))
+		return false;
+	if (vfs_getattr_nosec(&file->f_path, &st, STATX_DIOALIGN, AT_STATX_SYNC_AS_STAT))
+		return false;
+	return (st.result_mask & STATX_DIOALIGN) && !st.dio_offset_align;
+}
+
 static u32 device_flags(struct block_device *bdev)
 {
 	u32 flags = 0;
@@ -139,6 +156,8 @@ void dormouse_file_describe(const struct dormouse_file *f, struct dormouse_file_
 	if (sb->s_bdev)
 		info->flags |= device_flags(sb->s_bdev);
 	info->flags |= attribute_flags(f->file);
+	if (!(info->flags & DORMOUSE_FILE_INLINE) && is_journaled(f->file))
+		info->flags |= DORMOUSE_FILE_JOURNALED;
 }
 
 /**

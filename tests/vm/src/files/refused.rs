@@ -190,11 +190,28 @@ fn places(vm: &mut Vm) -> Result<()> {
     refuse(vm, "target", "/vda/good", EROFS, "cannot be written")?;
     refuse(vm, "create", "/vda/more 2M", EROFS, "could not be made")?;
     vm.run("mount -o remount,rw /vda")?;
+    journal(vm)?;
     // A target that is none of ours is refused when it is used.
     set(vm, "target", "/dev/vdd")?;
     set(vm, "enabled", "1")?;
     refused(vm, "echo disk > /sys/power/state", "Invalid argument")?;
     expect_result(vm, -22, &["writer file needs the path of a file as target"])?;
+    set(vm, "target", "auto")
+}
+
+/// Files whose data goes through the journal, where the blocks would be
+/// overwritten with what it holds: by a flag of their own, or all there are.
+fn journal(vm: &mut Vm) -> Result<()> {
+    let why = "/vda/good has its data in the journal of the filesystem";
+    vm.run("/usr/bin/chattr +j /vda/good")?;
+    refuse(vm, "target", "/vda/good", EOPNOTSUPP, why)?;
+    vm.run("/usr/bin/chattr -j /vda/good && umount /vda")?;
+    vm.run("mount -t ext4 -o data=journal /dev/vda /vda")?;
+    refuse(vm, "target", "/vda/good", EOPNOTSUPP, why)?;
+    let why = "/vda/more has its data in the journal of the filesystem";
+    refuse(vm, "create", "/vda/more 2M", EOPNOTSUPP, why)?;
+    vm.run("[ ! -e /vda/more ] && umount /vda && mount -t ext4 /dev/vda /vda")?;
+    set(vm, "target", "/vda/good")?;
     set(vm, "target", "auto")
 }
 
