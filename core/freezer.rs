@@ -11,6 +11,7 @@
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 use crate::sys::hibernate;
 use kernel::prelude::*;
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 use kernel::sync::Arc;
 
 /// Most tasks that may be kept running.
@@ -62,12 +63,12 @@ impl Freezer for Pm {
     }
 }
 
-#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 /// The freezer `pm` as an object to register. May sleep.
 ///
 /// # Errors
 ///
 /// `ENOMEM`.
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub fn pm() -> Result<Arc<dyn Freezer>> {
     let pm: Arc<dyn Freezer> = Arc::new(Pm, GFP_KERNEL)?;
     Ok(pm)

@@ -92,6 +92,12 @@ pub struct Progress {
     stored: AtomicU64,
 }
 
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Progress {
     /// Nothing has happened yet.
     pub const fn new() -> Self {

@@ -36,6 +36,12 @@ macro_rules! stats {
             $($(#[$doc])* pub $name: Stat,)*
         }
 
+        impl Default for Stats {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+
         impl Stats {
             /// All zero.
             pub const fn new() -> Self {

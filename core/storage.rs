@@ -63,6 +63,12 @@ pub struct Room {
     blocks: u64,
 }
 
+impl Default for Room {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Room {
     /// Most sources that are listed by name; the sum counts all.
     pub const ITEMS: usize = 16;

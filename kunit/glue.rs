@@ -170,10 +170,10 @@ fn memory() -> bindings::sysinfo {
 
 /// Pages of memory that are in nobody's hands. Any context.
 pub(crate) fn free_pages() -> usize {
-    memory().freeram as usize
+    memory().freeram
 }
 
 /// Pages of memory in all. Any context.
 pub(crate) fn total_pages() -> usize {
-    memory().totalram as usize
+    memory().totalram
 }

@@ -145,14 +145,13 @@ impl Resume {
             Some(space) => (None, space),
             None => search(engine, request.as_ref(), resume_file)
                 .map(|(writer, space)| (Some(writer), space))
-                .map_err(|e| {
+                .inspect_err(|&e| {
                     if e != ENODEV {
                         engine.fail(
                             e,
                             format_args!("no image could be looked for on \"{}\"", resume_file),
                         );
                     }
-                    e
                 })?,
         };
         let (mut sb, signature) = match get_superblock(&*space) {

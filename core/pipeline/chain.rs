@@ -74,6 +74,12 @@ pub struct Recipe {
     ingredients: KVec<Ingredient>,
 }
 
+impl Default for Recipe {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Recipe {
     /// No transforms.
     pub const fn new() -> Self {

@@ -50,9 +50,10 @@ pub fn write_all(space: &dyn Space, queue: &IoQueue, block: u64, bytes: &[u8]) -
         buf.result()?;
         let len = part.len().next_multiple_of(BLOCK);
         let to = buf.bytes_mut().get_mut(..len).ok_or(EINVAL)?;
-        let (data, padding) = to.split_at_mut_checked(part.len()).ok_or(EINVAL)?;
-        data.copy_from_slice(part);
-        padding.fill(0);
+        to.get_mut(..part.len())
+            .ok_or(EINVAL)?
+            .copy_from_slice(part);
+        to.get_mut(part.len()..).ok_or(EINVAL)?.fill(0);
         buf.set_len(len);
         space.submit(Op::Write, at, buf);
         at = at.saturating_add(blocks_of(part.len()));

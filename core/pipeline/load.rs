@@ -188,7 +188,7 @@ mod pages {
             for extent in frame.extents() {
                 let mut claim = self.claim(extent.pfn, u64::from(extent.count))?;
                 for page in 0..extent.count as usize {
-                    let (first, rest) = bytes.split_at_checked(PAGE).ok_or(EINVAL)?;
+                    let (first, rest) = bytes.split_first_chunk::<PAGE>().ok_or(EINVAL)?;
                     claim.store(page, first)?;
                     bytes = rest;
                 }

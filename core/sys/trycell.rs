@@ -65,6 +65,7 @@ impl Restored {
     /// Only for the `discard(true)` callback of `hibernation_image_ops`, for
     /// the length of the call: there the snapshot step ended with the kernel
     /// that loaded the image, and the cycle's other steps are not running.
+    #[cfg_attr(not(CONFIG_HIBERNATION), allow(dead_code))]
     pub(super) unsafe fn new() -> Self {
         // INVARIANT: By the safety requirement.
         Restored(())

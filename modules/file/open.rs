@@ -161,7 +161,7 @@ impl Found {
         let bad = errno::error(errno::EBADMSG);
         let ids = [self.map.0, self.label.file.0];
         let recorded = self.superblock.storage_private.iter().take(32);
-        if !recorded.eq(ids.as_flattened()) {
+        if !recorded.eq(ids.iter().flatten()) {
             return Err(bad);
         }
         let chain = self.superblock.storage_word0;

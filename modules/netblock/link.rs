@@ -72,6 +72,9 @@ impl Deadline {
     }
 }
 
+/// A request that is over: its slot, and what came of it.
+pub(crate) type Over = (usize, Result<(), Failure>);
+
 /// Where data that are read go to.
 pub(crate) trait Rooms {
     /// The bytes of the request in `slot`.
@@ -192,10 +195,7 @@ impl Link {
     ///
     /// [`Failure::Lost`] or [`Failure::Broken`]; the connection is of no use
     /// then.
-    pub(crate) fn step(
-        &mut self,
-        rooms: &mut dyn Rooms,
-    ) -> Result<Option<(usize, Result<(), Failure>)>, Failure> {
+    pub(crate) fn step(&mut self, rooms: &mut dyn Rooms) -> Result<Option<Over>, Failure> {
         let mut scratch = [0; 64];
         let room = match self.talk.replies.want() {
             Want::Head(room) => room,

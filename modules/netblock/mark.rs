@@ -67,9 +67,9 @@ pub fn encode(
 ) -> Result<[u8; SECTOR]> {
     let mut sector = [0; SECTOR];
     let (head, record) = sector
-        .split_at_mut_checked(RECORD_AT)
+        .split_first_chunk_mut::<RECORD_AT>()
         .ok_or(Error::NoRoom)?;
-    head.copy_from_slice(superblock);
+    *head = *superblock;
     let mut w = Writer::new(record);
     w.bytes(&MAGIC)?;
     w.u32(RECORD_VERSION)?;

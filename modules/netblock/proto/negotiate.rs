@@ -174,7 +174,7 @@ impl<'a> Negotiation<'a> {
             .u64(wire::OPTION)
             .u32(self.option)
             .u32(0)
-            .len();
+            .written();
         self.expect_head();
         Ok(())
     }
@@ -196,7 +196,7 @@ impl<'a> Negotiation<'a> {
             .bytes(name)
             .u16(1)
             .u16(wire::INFO_BLOCK_SIZE)
-            .len();
+            .written();
         self.expect_head();
     }
 

@@ -160,7 +160,7 @@ impl<'a> Writer<'a> {
     }
 
     /// How many bytes there are.
-    pub fn len(self) -> usize {
+    pub fn written(self) -> usize {
         self.used
     }
 }
