@@ -64,6 +64,7 @@ const PARTS: &[(&str, Part)] = &[
     ("host", host::pure),
     ("fuzz", host::fuzz),
     ("kunit", kunit::run),
+    ("kernel-clippy", style::kernel_clippy),
 ];
 
 /// Runs the task; true when nothing failed.

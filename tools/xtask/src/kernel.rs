@@ -24,9 +24,11 @@ use crate::progress;
 
 mod config;
 mod host;
+mod lint;
 mod tree;
 
 pub use config::Config;
+pub use lint::lint;
 
 /// Written last into a folder of results.
 const DONE: &str = "done";

@@ -9,7 +9,7 @@ use anyhow::{bail, Context, Result};
 
 use super::Tally;
 use crate::hash::files_below;
-use crate::kernel;
+use crate::kernel::{self, Config};
 use crate::packages;
 use crate::paths::Paths;
 
@@ -67,6 +67,20 @@ pub fn clippy(paths: &Paths) -> Result<Tally> {
         .output()
         .context("cannot run cargo")?;
     Ok(judge(&output))
+}
+
+/// clippy over the kernel's crates, where they are modules and where KUnit is.
+pub fn kernel_clippy(paths: &Paths) -> Result<Tally> {
+    let mut good = true;
+    for config in [Config::Uml, Config::Debug] {
+        for (source, output) in kernel::lint(paths, config)? {
+            if !output.status.success() {
+                println!("{source}");
+            }
+            good &= judge(&output) == Tally::of(true);
+        }
+    }
+    Ok(Tally::of(good))
 }
 
 fn judge(output: &Output) -> Tally {
