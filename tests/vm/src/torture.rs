@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
-use crate::Lab;
+use crate::{Lab, Scenario};
 
 mod combinations;
 mod cuts;
@@ -74,15 +74,28 @@ pub struct Counts {
     combinations: Count,
     cuts: Count,
     flips: Count,
+    encrypted: Count,
     cycles: Count,
+    long: Count,
     lost: AtomicU64,
 }
 
 impl Counts {
+    fn kinds(&self) -> [(&'static str, &Count); 6] {
+        [
+            ("combinations", &self.combinations),
+            ("power cuts", &self.cuts),
+            ("flips", &self.flips),
+            ("encrypted flips", &self.encrypted),
+            ("cycles", &self.cycles),
+            ("long scenarios", &self.long),
+        ]
+    }
+
     /// Whether all went well.
     pub fn is_whole(&self) -> bool {
-        let kinds = [&self.combinations, &self.cuts, &self.flips, &self.cycles];
-        kinds.iter().all(|kind| kind.is_whole()) && self.lost.load(Ordering::Relaxed) == 0
+        let whole = self.kinds().iter().all(|(_, count)| count.is_whole());
+        whole && self.lost.load(Ordering::Relaxed) == 0
     }
 
     /// Passes on what came of going on with a session whose image was
@@ -97,76 +110,125 @@ impl Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "combinations {}, power cuts {}, flips {}, cycles {}, lost {}",
-            self.combinations,
-            self.cuts,
-            self.flips,
-            self.cycles,
-            self.lost.load(Ordering::Relaxed)
-        )
+        for (name, count) in self.kinds() {
+            write!(f, "{name} {count}, ")?;
+        }
+        write!(f, "lost {}", self.lost.load(Ordering::Relaxed))
     }
 }
 
 /// Something to do with one machine.
-enum Job {
+enum Task {
     Combinations(combinations::Group),
-    Cuts { stream: u64, count: u64 },
-    Flips { stream: u64, count: u64 },
-    Cycles { count: u64 },
+    Cuts(u64),
+    Flips(&'static str, u64),
+    Cycles(u64),
+    Long(Scenario),
+}
+
+/// A part of the whole, to be run for itself.
+pub struct Job {
+    name: String,
+    task: Task,
+    /// Which sequence of random numbers is its own.
+    stream: u64,
 }
 
 impl Job {
-    fn name(&self) -> String {
-        match self {
-            Job::Combinations(group) => format!("combinations-{group}"),
-            Job::Cuts { stream, .. } => format!("cuts-{stream}"),
-            Job::Flips { stream, .. } => format!("flips-{stream}"),
-            Job::Cycles { .. } => "cycles".to_string(),
+    fn new(name: String, task: Task, stream: u64) -> Self {
+        Job { name, task, stream }
+    }
+
+    /// Its name, which begins with that of its kind.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it does.
+    pub fn about(&self) -> String {
+        match &self.task {
+            Task::Combinations(group) => format!("{} combinations", group.len()),
+            Task::Cuts(count) => format!("{count} power cuts in saves and loads"),
+            Task::Flips(encryptor, count) => {
+                format!("{count} flips in an image, encryptor {encryptor}")
+            }
+            Task::Cycles(count) => format!("{count} cycles in a row"),
+            Task::Long(scenario) => scenario.about.to_string(),
+        }
+    }
+
+    /// Whether `only` means it: the beginning of its name, or all of that of
+    /// its scenario.
+    pub fn is_meant(&self, only: &str) -> bool {
+        let scenario = match &self.task {
+            Task::Long(scenario) => scenario.name,
+            _ => "",
+        };
+        self.name.starts_with(only) || scenario == only
+    }
+
+    fn plan(&self, counts: &Counts) {
+        match &self.task {
+            Task::Combinations(group) => counts.combinations.plan(group.len()),
+            Task::Cuts(count) => counts.cuts.plan(*count),
+            Task::Flips("none", count) => counts.flips.plan(*count),
+            Task::Flips(_, count) => counts.encrypted.plan(*count),
+            Task::Cycles(count) => counts.cycles.plan(*count),
+            Task::Long(_) => counts.long.plan(1),
         }
     }
 
     fn run(&self, lab: &Lab, seed: u64, counts: &Counts) -> Result<()> {
-        match self {
-            Job::Combinations(group) => group.run(lab, counts),
-            Job::Cuts { stream, count } => {
-                cuts::run(lab, &mut Random::new(seed, *stream), *count, counts)
+        let mut random = Random::new(seed, self.stream);
+        match &self.task {
+            Task::Combinations(group) => group.run(lab, counts),
+            Task::Cuts(count) => cuts::run(lab, &mut random, *count, counts),
+            Task::Flips(encryptor, count) => {
+                flips::run(lab, encryptor, &mut random, *count, counts)
             }
-            Job::Flips { stream, count } => {
-                flips::run(lab, &mut Random::new(seed, *stream), *count, counts)
-            }
-            Job::Cycles { count } => cycles::run(lab, *count, counts),
+            Task::Cycles(count) => cycles::run(lab, *count, counts),
+            Task::Long(scenario) => (scenario.run)(lab).map(|()| counts.long.good()),
         }
     }
 }
 
-/// What is to be done for `n`, the longest first.
-fn jobs(n: u64, counts: &Counts) -> Vec<Job> {
-    counts.cuts.plan(n);
-    counts.flips.plan(n);
-    counts.cycles.plan(n);
-    let mut jobs = vec![Job::Cycles { count: n }];
-    let batches = |from: u64| {
-        let begins = (0..n).step_by(BATCH as usize);
-        begins.map(move |begin| (from + begin / BATCH, BATCH.min(n - begin)))
-    };
-    jobs.extend(batches(1).map(|(stream, count)| Job::Cuts { stream, count }));
-    let groups = combinations::groups(n);
-    counts
-        .combinations
-        .plan(groups.iter().map(|group| group.len()).sum());
-    jobs.extend(groups.into_iter().map(Job::Combinations));
-    jobs.extend(batches(1 << 32).map(|(stream, count)| Job::Flips { stream, count }));
+/// Sizes of as many batches as `n` makes, numbered from 1.
+fn batches(n: u64) -> impl Iterator<Item = (u64, u64)> {
+    let begins = (0..n).step_by(BATCH as usize);
+    begins.map(move |begin| (1 + begin / BATCH, BATCH.min(n - begin)))
+}
+
+/// What there is to be done for `n`, the longest first.
+pub fn jobs(n: u64) -> Vec<Job> {
+    let mut jobs = vec![Job::new("cycles".to_string(), Task::Cycles(n), 0)];
+    jobs.extend(batches(n).map(|(number, count)| {
+        let name = format!("cuts-{number}");
+        Job::new(name, Task::Cuts(count), number)
+    }));
+    jobs.extend(combinations::groups(n).into_iter().map(|group| {
+        let name = format!("combinations-{group}");
+        Job::new(name, Task::Combinations(group), 0)
+    }));
+    for (stream, encryptor) in [(1 << 32, "none"), (2 << 32, "aes-gcm")] {
+        jobs.extend(batches(n).map(|(number, count)| {
+            let name = format!("flips-{encryptor}-{number}");
+            Job::new(name, Task::Flips(encryptor, count), stream + number)
+        }));
+    }
+    let long = crate::all().into_iter().filter(|scenario| scenario.torture);
+    jobs.extend(long.map(|scenario| {
+        let name = format!("long-{}", scenario.name);
+        Job::new(name, Task::Long(scenario), 0)
+    }));
     jobs
 }
 
-/// Does everything, `n` of each and a part of the combinations that grows with
-/// `n`, with `machines` guests at the same time. Says what fails; kernel logs
-/// go to `logs`.
-pub fn run(lab: &Lab, n: u64, seed: u64, machines: usize, logs: &Path) -> Counts {
+/// Does `jobs` with `machines` guests at the same time. Says what fails; kernel
+/// logs go to `logs`.
+pub fn run(lab: &Lab, jobs: Vec<Job>, seed: u64, machines: usize, logs: &Path) -> Counts {
     let counts = Counts::default();
-    let jobs = Mutex::new(jobs(n, &counts).into_iter());
+    jobs.iter().for_each(|job| job.plan(&counts));
+    let jobs = Mutex::new(jobs.into_iter());
     let next = || {
         let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.next()
@@ -176,7 +238,7 @@ pub fn run(lab: &Lab, n: u64, seed: u64, machines: usize, logs: &Path) -> Counts
             scope.spawn(|| {
                 while let Some(job) = next() {
                     let name = job.name();
-                    let folder = logs.join(&name);
+                    let folder = logs.join(name);
                     // Logs of an earlier run would be taken for this one's.
                     let _ = std::fs::remove_dir_all(&folder);
                     let mut lab = lab.clone();
@@ -190,4 +252,40 @@ pub fn run(lab: &Lab, n: u64, seed: u64, machines: usize, logs: &Path) -> Counts
         }
     });
     counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meant(only: &str) -> Vec<String> {
+        let jobs = jobs(14).into_iter().filter(|job| job.is_meant(only));
+        jobs.map(|job| job.name).collect()
+    }
+
+    #[test]
+    fn parts_are_found_by_name() {
+        assert_eq!(meant("cycles"), ["cycles"]);
+        assert_eq!(meant("cuts"), ["cuts-1", "cuts-2"]);
+        assert_eq!(meant("flips").len(), 4);
+        assert_eq!(meant("flips-aes-gcm").len(), 2);
+        assert_eq!(meant("combinations-netblock").len(), 3);
+        assert_eq!(meant("nbd-torn"), ["long-nbd-torn"]);
+        assert!(meant("long").len() > 5);
+        assert!(meant("nothing").is_empty());
+        let names: std::collections::BTreeSet<String> = meant("").into_iter().collect();
+        assert_eq!(names.len(), meant("").len(), "two jobs have one name");
+    }
+
+    #[test]
+    fn one_line_counts_what_is_planned() {
+        let counts = Counts::default();
+        jobs(14).iter().for_each(|job| job.plan(&counts));
+        let line = counts.to_string();
+        assert!(
+            line.contains("power cuts 0/14, flips 0/14, encrypted flips 0/14, cycles 0/14, long"),
+            "{line}"
+        );
+        assert!(!counts.is_whole() && Counts::default().is_whole());
+    }
 }

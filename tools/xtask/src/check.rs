@@ -16,7 +16,8 @@ mod style;
 /// What to check.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only the parts and scenarios whose name contains this
+    /// Only the parts and scenarios whose name contains this, or the long scenario of exactly
+    /// this name
     #[arg(long)]
     only: Option<String>,
     /// Say what there is, run nothing
@@ -78,10 +79,7 @@ pub fn run(paths: &Paths, args: &Args) -> Result<bool> {
             .as_ref()
             .is_none_or(|only| name.contains(only.as_str()))
     };
-    let scenarios = scenarios::list()
-        .into_iter()
-        .filter(|scenario| wanted(&scenario.0));
-    let scenarios: Vec<_> = scenarios.collect();
+    let scenarios = scenarios::list(args.only.as_deref());
     let parts = PARTS.iter().filter(|part| wanted(part.0));
     if args.list {
         parts.for_each(|part| println!("{}", part.0));

@@ -14,9 +14,16 @@ use crate::system;
 /// How long, and where to cut.
 #[derive(clap::Args)]
 pub struct Args {
-    /// How many power cuts, flips and cycles; from 46 on, all combinations
+    /// How many power cuts, flips of each kind, and cycles; from 29 on, all combinations
     #[arg(short, default_value_t = 10)]
     n: u64,
+    /// Only the parts whose name begins with this (cycles, cuts, combinations, flips, long, or
+    /// more of a name), or the long scenario of this name
+    #[arg(long)]
+    only: Option<String>,
+    /// Say what there is, run nothing
+    #[arg(long)]
+    list: bool,
     /// Decides where power is cut and bits are flipped; printed, to repeat a run
     #[arg(long)]
     seed: Option<u64>,
@@ -32,9 +39,23 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// When the kernel cannot be built.
+/// When the kernel cannot be built, or nothing has the name that was given.
 pub fn run(paths: &Paths, args: &Args) -> Result<bool> {
     ensure!(args.n > 0, "-n 0 tests nothing");
+    let mut jobs = torture::jobs(args.n);
+    if let Some(only) = &args.only {
+        jobs.retain(|job| job.is_meant(only));
+    }
+    ensure!(
+        !jobs.is_empty(),
+        "nothing has a name like that; --list shows all"
+    );
+    if args.list {
+        for job in &jobs {
+            println!("{}: {}", job.name(), job.about());
+        }
+        return Ok(true);
+    }
     let lab = Lab {
         system: system::built(paths, args.config)?,
         build: kernel::build_folder(paths, args.config)?,
@@ -46,7 +67,7 @@ pub fn run(paths: &Paths, args: &Args) -> Result<bool> {
     let logs = paths.cached("logs/torture")?;
     println!("seed {seed}, kernel logs in {}", logs.display());
     let start = Instant::now();
-    let counts = torture::run(&lab, args.n, seed, args.jobs, &logs);
+    let counts = torture::run(&lab, jobs, seed, args.jobs, &logs);
     println!("{} minutes", start.elapsed().as_secs().div_ceil(60));
     println!("torture: {counts}");
     Ok(counts.is_whole())

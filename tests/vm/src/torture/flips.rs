@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Random flips in images, encrypted and not, each in a real boot.
+//! Random flips in images, each in a real boot.
 
 use anyhow::{Context, Result};
 
@@ -11,15 +11,25 @@ use crate::image::{Part, Run};
 use crate::steps::resume;
 use crate::Lab;
 
-/// Boots `count` damaged images, and in the end the one that is whole.
+/// Boots `count` damaged images that `encryptor` (or `none`) made, and in the
+/// end the one that is whole.
 ///
 /// # Errors
 ///
 /// When there is no image, or the whole one is not resumed.
-pub fn run(lab: &Lab, random: &mut Random, count: u64, counts: &Counts) -> Result<()> {
-    let mut asleep = match random.below(2) {
-        0 => Asleep::new(lab)?,
-        _ => Asleep::of(encryption::sleepy(lab, "aes-gcm")?)?,
+pub fn run(
+    lab: &Lab,
+    encryptor: &str,
+    random: &mut Random,
+    count: u64,
+    counts: &Counts,
+) -> Result<()> {
+    let (mut asleep, counted) = match encryptor {
+        "none" => (Asleep::new(lab)?, &counts.flips),
+        _ => {
+            let vm = encryption::sleepy(lab, encryptor)?;
+            (Asleep::of(vm)?, &counts.encrypted)
+        }
     };
     for number in 1..=count {
         // Otherwise nearly all of them would be in pages.
@@ -36,7 +46,7 @@ pub fn run(lab: &Lab, random: &mut Random, count: u64, counts: &Counts) -> Resul
             .refuses(part, at, bit)
             .and_then(|()| asleep.vm.assert_clean());
         match result {
-            Ok(()) => counts.flips.good(),
+            Ok(()) => counted.good(),
             Err(error) => {
                 println!("flip {number}: {error:#}");
                 asleep.vm.kill();

@@ -18,13 +18,19 @@ use crate::system;
 /// A scenario and its full name.
 pub type Named = (String, Scenario);
 
-/// All scenarios but those that take long.
-pub fn list() -> Vec<Named> {
-    let all = vm_scenarios::all().into_iter();
-    let short = all.filter(|scenario| !scenario.torture);
-    short
-        .map(|scenario| (format!("vm/{}", scenario.name), scenario))
-        .collect()
+/// Scenarios whose full name contains `only`. Of those that take long only the
+/// one with exactly this name, full or not.
+pub fn list(only: Option<&str>) -> Vec<Named> {
+    let named = vm_scenarios::all().into_iter().map(|scenario| {
+        let name = format!("vm/{}", scenario.name);
+        (name, scenario)
+    });
+    let wanted = |(name, scenario): &Named| match only {
+        Some(only) if scenario.torture => [name.as_str(), scenario.name].contains(&only),
+        Some(only) => name.contains(only),
+        None => !scenario.torture,
+    };
+    named.filter(wanted).collect()
 }
 
 /// Runs `scenarios`, `jobs` of them at the same time. When their kernel does
@@ -84,4 +90,21 @@ fn one((name, scenario): &Named, lab: &Lab, logs: PathBuf) -> Tally {
 fn guarded(scenario: &Scenario, lab: &Lab) -> Result<()> {
     std::panic::catch_unwind(|| (scenario.run)(lab))
         .unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::list;
+
+    #[test]
+    fn long_ones_are_found_by_their_whole_name_alone() {
+        assert!(list(None).iter().all(|(_, one)| !one.torture));
+        for name in ["nbd-torn", "vm/nbd-torn"] {
+            let found = list(Some(name));
+            assert_eq!(found.len(), 1);
+            assert!(found[0].1.torture);
+        }
+        assert!(list(Some("nbd")).iter().all(|(_, one)| !one.torture));
+        assert!(list(Some("nbd-tor")).is_empty());
+    }
 }
