@@ -14,6 +14,7 @@ use crate::blockmap::codec::{
 };
 use crate::blockmap::{BlockMap, MapEntry};
 use crate::engine;
+use crate::image::filesystem::{self, Filesystem};
 use crate::image::{ImageId, BLOCK};
 use crate::storage::Op;
 use crate::sys::block::{BlockDevice, BlockRequest};
@@ -33,6 +34,23 @@ pub type Map = BlockMap<Table<MapEntry>>;
 /// `ENXIO` when no device is that large.
 pub fn offset(block: u64) -> Result<u64> {
     block.checked_mul(BLOCK as u64).ok_or(ENXIO)
+}
+
+/// Finds out what filesystem is on `device`, as it is on the medium; `None` for
+/// none that is known. May sleep.
+///
+/// # Errors
+///
+/// `ENXIO` for a device that is too small for any, `ENOMEM`, I/O errors.
+pub fn filesystem(device: &BlockDevice) -> Result<Option<Filesystem>> {
+    let mut blocks = [Buf::new(BLOCK)?, Buf::new(BLOCK)?];
+    for (buf, place) in blocks.iter_mut().zip(filesystem::PLACES) {
+        device.read(offset(place)?, buf)?;
+    }
+    let [first, second] = &blocks;
+    let first = first.first_chunk().ok_or(EINVAL)?;
+    let second = second.first_chunk().ok_or(EINVAL)?;
+    Ok(filesystem::identify(first, second))
 }
 
 /// A line of blocks that is made of runs on block devices.

@@ -37,6 +37,8 @@ pub mod commit;
 
 pub mod cipher;
 
+pub mod filesystem;
+
 mod error;
 
 pub use self::error::Error;

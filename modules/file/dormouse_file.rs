@@ -5,14 +5,13 @@
 //! Read in this order: [`create`] makes such a file, [`pinned`] keeps it where
 //! it is while it is the target, [`space`] is what the engine then writes to,
 //! [`page`] is what is seen of it in its [`first`] page, and [`open`] finds it
-//! again without its filesystem, of which [`fs`] only knows whether it was
-//! mounted meanwhile.
+//! again without its filesystem, of which it only knows whether it was mounted
+//! meanwhile.
 
 #![forbid(unsafe_code)]
 
 mod create;
 mod first;
-mod fs;
 mod open;
 mod page;
 mod pinned;
@@ -22,9 +21,10 @@ mod space;
 // The pure files name these as they do on the host.
 use dormouse::{blockmap, image};
 
-use core::fmt::{self, Write};
+use core::fmt::Write;
 use dormouse::control;
 use dormouse::engine;
+use dormouse::image::filesystem::Uuid;
 use dormouse::registry::{self, Registration};
 use dormouse::storage::{Place, Room, Space, Storage};
 use dormouse::sys::sysfs::{Attribute, Directory, ShowBuf};
@@ -163,21 +163,6 @@ impl Attribute for Create {
 
 /// `resume`: where the next boot has to look.
 struct Resume(Arc<FileStorage>);
-
-/// A UUID as people write it.
-struct Uuid([u8; 16]);
-
-impl fmt::Display for Uuid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, byte) in self.0.iter().enumerate() {
-            if matches!(i, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
-    }
-}
 
 impl Attribute for Resume {
     fn name(&self) -> &'static CStr {

@@ -8,7 +8,6 @@
 
 #![forbid(unsafe_code)]
 
-use crate::fs::{self, Filesystem};
 use crate::image::superblock::{self, State, Superblock};
 use crate::image::BLOCK;
 use crate::page::{self, Label, Seal, Sector};
@@ -27,21 +26,6 @@ pub(crate) struct First {
     pub(crate) device: Arc<BlockDevice>,
     /// Block of the device where it is.
     pub(crate) block: u64,
-}
-
-/// Finds out what filesystem is on `device`. May sleep.
-///
-/// # Errors
-///
-/// `ENOMEM`, I/O errors.
-pub(crate) fn filesystem(device: &BlockDevice) -> Result<Option<Filesystem>> {
-    let mut blocks = [Buf::new(BLOCK)?, Buf::new(BLOCK)?];
-    for (buf, place) in blocks.iter_mut().zip(fs::PLACES) {
-        device.read(blockspace::offset(place)?, buf)?;
-    }
-    let [first, second] = &blocks;
-    let first = first.first_chunk().ok_or(EINVAL)?;
-    Ok(fs::identify(first, second.first_chunk().ok_or(EINVAL)?))
 }
 
 impl First {

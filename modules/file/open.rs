@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::blockmap::BlockMap;
-use crate::first::{self, First};
+use crate::first::First;
 use crate::image::superblock::{State, Superblock};
 use crate::image::ImageId;
 use crate::page::{self, Label, Sector};
@@ -211,7 +211,7 @@ fn is_as_it_was(first: &First, label: &Label, state: &Sector) -> Result<bool> {
         let why = format_args!("the first page of the file on {name} is damaged");
         return Err(engine::fail(errno::error(errno::EBADMSG), why));
     };
-    let now = first::filesystem(&first.device)?;
+    let now = blockspace::filesystem(&first.device)?;
     if now.is_some_and(|now| now.fingerprint == was.fingerprint && now.uuid == label.uuid) {
         return Ok(true);
     }

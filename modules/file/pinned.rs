@@ -6,7 +6,7 @@
 
 use crate::blockmap::codec::{blocks_for, Device};
 use crate::blockmap::BlockMap;
-use crate::first::{self, First};
+use crate::first::First;
 use crate::image::{superblock, ImageId, BLOCK};
 use crate::page::{self, Label, Seal};
 use crate::refusal;
@@ -117,7 +117,7 @@ impl Pinned {
             .map_err(|e| refusal::of_pin(path, fs.as_str(), e))?;
         let (block, runs) = runs(path, &file, blocks)?;
         let device = Arc::new(BlockDevice::of_file(&file)?, GFP_KERNEL)?;
-        let found = first::filesystem(&device)?;
+        let found = blockspace::filesystem(&device)?;
         let found = found.filter(|found| found.devices == 1).ok_or_else(|| {
             let why = format_args!(
                 "file {path} is on a filesystem that is made of several devices, or whose own device cannot be told"

@@ -7,12 +7,12 @@
 
 #![forbid(unsafe_code)]
 
-use crate::first::{self, First};
+use crate::first::First;
 use crate::image::superblock::{self, Superblock};
 use crate::image::ImageId;
 use crate::page::{self, Label, Seal};
 use crate::pinned::Pinned;
-use dormouse::blockspace::BlockSpace;
+use dormouse::blockspace::{self, BlockSpace};
 use dormouse::errno;
 use dormouse::storage::{Op, Private, Signature, Space};
 use dormouse::sys::ioq::IoBuf;
@@ -44,7 +44,7 @@ impl FileSpace {
         let state = self.first.look(&self.label)?;
         let file = self.label.file;
         if self.reserved && signature == Signature::Image {
-            let found = first::filesystem(&self.first.device)?;
+            let found = blockspace::filesystem(&self.first.device)?;
             let fingerprint = found.ok_or(ENODEV)?.fingerprint;
             return Ok(Seal { file, fingerprint });
         }

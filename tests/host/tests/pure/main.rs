@@ -4,6 +4,7 @@
 
 mod encryption;
 mod extents;
+mod filesystems;
 mod flips;
 mod format_doc;
 mod frames;

@@ -2,10 +2,11 @@
 
 //! What the superblock of a filesystem on a device says, without mounting it.
 //!
-//! An image must not be restored once its filesystem was mounted again: the
-//! restored kernel would go on with a filesystem that is not there any more. So
-//! the image keeps a *fingerprint*, of what changes when the filesystem is
-//! mounted, or soon after, and does not change any more when tasks are frozen:
+//! An image must not be restored once a filesystem that its system had mounted
+//! was mounted again: the restored kernel would go on with a filesystem that is
+//! not there any more. So the image keeps a *fingerprint*, of what changes when
+//! the filesystem is mounted, or soon after, and does not change any more when
+//! tasks are frozen:
 //!
 //! - ext4: time and number of mounts, and whether the journal has to be
 //!   replayed, which are written at once by each mount;
@@ -15,31 +16,58 @@
 
 #![forbid(unsafe_code)]
 
-use crate::image::wire::{crc, Reader, Writer};
-use crate::image::{Result, BLOCK};
+use super::wire::{
+    crc,
+    Reader,
+    Writer, //
+};
+use super::{
+    Result,
+    BLOCK, //
+};
+use core::fmt::{
+    self,
+    Write, //
+};
 
 /// Blocks of the device to look at: the first one, and that at 64 KiB.
-pub(crate) const PLACES: [u64; 2] = [0, 16];
+pub const PLACES: [u64; 2] = [0, 16];
 
 const EXT4_AT: usize = 1024;
 const EXT4_MAGIC: u16 = 0xef53;
 /// The journal is not empty, as it is while mounted.
 const EXT4_RECOVER: u32 = 4;
 
+/// A UUID as people write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uuid(pub [u8; 16]);
+
+impl fmt::Display for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, byte) in self.0.iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                f.write_char('-')?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
 /// A filesystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Filesystem {
+pub struct Filesystem {
     /// UUID, as `blkid` shows it.
-    pub(crate) uuid: [u8; 16],
+    pub uuid: [u8; 16],
     /// Devices that it is made of.
-    pub(crate) devices: u64,
+    pub devices: u64,
     /// Changes when it is mounted.
-    pub(crate) fingerprint: u32,
+    pub fingerprint: u32,
 }
 
 /// Finds out what is on a device with these two blocks; `None` for nothing
 /// that is known here.
-pub(crate) fn identify(first: &[u8; BLOCK], second: &[u8; BLOCK]) -> Option<Filesystem> {
+pub fn identify(first: &[u8; BLOCK], second: &[u8; BLOCK]) -> Option<Filesystem> {
     // What was made last has overwritten the marks in front of its own.
     let found = xfs(first).or_else(|_| ext4(first));
     found.or_else(|_| btrfs(second)).ok()
