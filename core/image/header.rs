@@ -25,8 +25,16 @@ use super::{
 };
 
 mod builder;
+mod mounted;
 
 pub use self::builder::HeaderBuilder;
+pub use self::mounted::{
+    Mounted,
+    MountedList,
+    MOUNTED_BYTES,
+    MOUNTED_HEAD_BYTES,
+    MOUNTED_MAX, //
+};
 
 /// First bytes of every header.
 pub const MAGIC: [u8; 8] = *b"DMHEADER";
@@ -70,12 +78,19 @@ pub const FLAG_PLATFORM: u32 = 1 << 0;
 /// Flag: a page may be in several frames, of which the one with the highest number counts.
 pub const FLAG_MAY_OVERRIDE: u32 = 1 << 1;
 
-const FLAGS_KNOWN: u32 = FLAG_PLATFORM | FLAG_MAY_OVERRIDE;
+/// Flag: a list of filesystems follows the transforms. The builder sets it.
+pub const FLAG_MOUNTED: u32 = 1 << 2;
+
+/// Flags that are facts; the others say what the header has.
+const FLAGS_FACTS: u32 = FLAG_PLATFORM | FLAG_MAY_OVERRIDE;
+const FLAGS_KNOWN: u32 = FLAGS_FACTS | FLAG_MOUNTED;
 
 // Offset of the length of the whole, which the builder patches last and the decoder reads first.
 const TOTAL_LEN_AT: usize = 16;
+// Offset of the flags, one of which the builder knows last.
+const FLAGS_AT: usize = 20;
 
-/// The facts that a header states, except for the transforms.
+/// The facts that a header states, except for the transforms and the filesystems.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts<'a> {
     /// Identity of the image.
@@ -130,8 +145,9 @@ pub struct Header<'a> {
     pub crc: u32,
     /// Bytes of the header.
     pub total_len: usize,
-    // Invariant: decodes without errors.
+    // Invariant: both decode without errors.
     transforms: Transforms<'a>,
+    mounted: MountedList<'a>,
 }
 
 impl<'a> Header<'a> {
@@ -159,21 +175,27 @@ impl<'a> Header<'a> {
 
         let mut r = Reader::at(bytes, TOTAL_LEN_AT)?;
         r.u32()?;
-        let (facts, transform_count) = Self::facts(&mut r)?;
+        let (facts, flags, transform_count) = Self::facts(&mut r)?;
         let transforms = Transforms {
             left: transform_count,
             rest: r.rest(),
         };
-        transforms.check()?;
+        let rest = transforms.check()?;
+        let mounted = match flags & FLAG_MOUNTED {
+            0 if rest.is_empty() => MountedList::NONE,
+            0 => return Err(Error::BadLength),
+            _ => MountedList::check(rest)?,
+        };
         Ok(Header {
             facts,
             crc,
             total_len,
             transforms,
+            mounted,
         })
     }
 
-    fn facts(r: &mut Reader<'a>) -> Result<(Facts<'a>, u32)> {
+    fn facts(r: &mut Reader<'a>) -> Result<(Facts<'a>, u32, u32)> {
         let flags = r.u32()?;
         if flags & !FLAGS_KNOWN != 0 {
             return Err(Error::UnknownFeature);
@@ -203,7 +225,7 @@ impl<'a> Header<'a> {
         r.zeros(align8(arch_len).saturating_sub(arch_len))?;
         let facts = Facts {
             image_id,
-            flags,
+            flags: flags & FLAGS_FACTS,
             arch,
             release,
             kversion,
@@ -213,7 +235,7 @@ impl<'a> Header<'a> {
             writer,
             ram_pages,
         };
-        Ok((facts, transform_count))
+        Ok((facts, flags, transform_count))
     }
 
     /// Returns whether the machine went down through the platform.
@@ -235,6 +257,11 @@ impl<'a> Header<'a> {
     pub const fn transforms(&self) -> Transforms<'a> {
         self.transforms
     }
+
+    /// Returns the filesystems that were mounted when the image was saved.
+    pub const fn mounted(&self) -> MountedList<'a> {
+        self.mounted
+    }
 }
 
 fn name<'a>(r: &mut Reader<'a>) -> Result<&'a str> {
@@ -253,14 +280,12 @@ pub struct Transforms<'a> {
 }
 
 impl<'a> Transforms<'a> {
-    fn check(mut self) -> Result {
+    /// Goes through all of them, and returns what follows.
+    fn check(mut self) -> Result<&'a [u8]> {
         while self.left != 0 {
             self.step()?;
         }
-        if !self.rest.is_empty() {
-            return Err(Error::BadLength);
-        }
-        Ok(())
+        Ok(self.rest)
     }
 
     fn step(&mut self) -> Result<Transform<'a>> {

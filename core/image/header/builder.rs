@@ -6,15 +6,20 @@
 
 use super::{
     Facts,
+    Mounted,
     Transform,
     ARCH_MAX,
     AREA_BYTES,
     BUILD_ID_MAX,
     CRC_AT,
-    FLAGS_KNOWN,
+    FLAGS_AT,
+    FLAGS_FACTS,
+    FLAG_MOUNTED,
     KVERSION_BYTES,
     MACHINE_BYTES,
     MAGIC,
+    MOUNTED_HEAD_BYTES,
+    MOUNTED_MAX,
     PARAMS_MAX,
     RELEASE_BYTES,
     TOTAL_LEN_AT, //
@@ -43,6 +48,9 @@ pub struct HeaderBuilder<'a> {
     buf: &'a mut [u8],
     end: usize,
     transforms: u32,
+    flags: u32,
+    // Of the list of filesystems, when there is one: where it begins, and how many it has.
+    mounted: Option<(usize, u32)>,
 }
 
 impl<'a> HeaderBuilder<'a> {
@@ -53,7 +61,7 @@ impl<'a> HeaderBuilder<'a> {
     /// [`Error::NoRoom`] for the buffer, [`Error::TooLong`] and [`Error::BadText`] for a fact,
     /// [`Error::UnknownFeature`] for a flag.
     pub fn new(buf: &'a mut [u8], facts: &Facts<'_>) -> Result<Self> {
-        if facts.flags & !FLAGS_KNOWN != 0 {
+        if facts.flags & !FLAGS_FACTS != 0 {
             return Err(Error::UnknownFeature);
         }
         if facts.arch.len() > ARCH_MAX || facts.build_id.len() > BUILD_ID_MAX {
@@ -88,6 +96,8 @@ impl<'a> HeaderBuilder<'a> {
             buf,
             end,
             transforms: 0,
+            flags: facts.flags,
+            mounted: None,
         })
     }
 
@@ -96,9 +106,12 @@ impl<'a> HeaderBuilder<'a> {
     /// # Errors
     ///
     /// [`Error::BadCount`] for the ninth, [`Error::TooLong`] for its parameters,
-    /// [`Error::BadText`] for its name, [`Error::NoRoom`] for the buffer. The header is
-    /// unchanged then.
+    /// [`Error::BadText`] for its name, [`Error::NoRoom`] for the buffer, [`Error::BadOrder`]
+    /// behind a filesystem. The header is unchanged then.
     pub fn transform(&mut self, transform: &Transform<'_>) -> Result {
+        if self.mounted.is_some() {
+            return Err(Error::BadOrder);
+        }
         if self.transforms as usize >= TRANSFORMS_MAX {
             return Err(Error::BadCount);
         }
@@ -120,6 +133,29 @@ impl<'a> HeaderBuilder<'a> {
         Ok(())
     }
 
+    /// Adds a filesystem that is mounted, behind all transforms.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadCount`] for more than [`MOUNTED_MAX`], [`Error::TooLong`] and
+    /// [`Error::BadText`] for the name of its device, [`Error::NoRoom`] for the buffer. The header
+    /// is unchanged then.
+    pub fn mounted(&mut self, mounted: &Mounted<'_>) -> Result {
+        let (at, count) = self.mounted.unwrap_or((self.end, 0));
+        if count as usize >= MOUNTED_MAX {
+            return Err(Error::BadCount);
+        }
+        let begin = match count {
+            0 => self.end.saturating_add(MOUNTED_HEAD_BYTES),
+            _ => self.end,
+        };
+        let mut w = Writer::at(self.buf, begin)?;
+        mounted.encode(&mut w)?;
+        self.end = w.position();
+        self.mounted = Some((at, count.saturating_add(1)));
+        Ok(())
+    }
+
     /// Seals the header and clears the rest of the buffer.
     ///
     /// Returns the seal, which the commit record repeats.
@@ -132,9 +168,17 @@ impl<'a> HeaderBuilder<'a> {
             buf,
             end,
             transforms,
+            flags,
+            mounted,
         } = self;
         if end > AREA_BYTES {
             return Err(Error::NoRoom);
+        }
+        if let Some((at, count)) = mounted {
+            Writer::at(buf, FLAGS_AT)?.u32(flags | FLAG_MOUNTED)?;
+            let mut w = Writer::at(buf, at)?;
+            w.u32(count)?;
+            w.u32(0)?;
         }
         Writer::at(buf, TOTAL_LEN_AT)?.u32(end as u32)?;
         Writer::at(buf, TRANSFORM_COUNT_AT)?.u32(transforms)?;

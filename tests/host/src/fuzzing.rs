@@ -75,8 +75,9 @@ pub fn header(data: &[u8]) {
         if let Ok(header) = Header::decode(data) {
             let transforms: Vec<_> = header.transforms().collect();
             assert_eq!(transforms.len(), header.transform_count());
-            let again = samples::header_with(&header.facts, &transforms).expect("it was read");
-            assert_eq!(again, data[..header.total_len]);
+            let mounted: Vec<_> = header.mounted().collect();
+            let again = samples::header_mounted(&header.facts, &transforms, &mounted);
+            assert_eq!(again.expect("it was read"), data[..header.total_len]);
         }
     });
 }
@@ -440,10 +441,14 @@ pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let index = samples::index_frame_bytes();
     let (index_frame, _) = Frame::decode(&index, &samples::ID, 0).expect("a sample");
     assert_eq!(index_frame.kind, Kind::Index);
+    let two = [samples::MOUNTED; 2];
+    let mounted = samples::header_mounted(&samples::FACTS, &samples::TRANSFORMS, &two);
+    let mounted = mounted.expect("a sample");
     let mut seeds = vec![
         ("superblock", "committed", samples::superblock_bytes()),
         ("superblock", "foreign", vec![0; superblock::BYTES]),
         ("header", "two-transforms", samples::header_bytes()),
+        ("header", "two-filesystems", mounted),
         ("frame", "data", samples::data_frame_bytes()),
         ("frame", "index", index.clone()),
         ("frame", "chunk", samples::data_chunk_bytes()),

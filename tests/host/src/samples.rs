@@ -7,7 +7,7 @@ use crate::blockmap::codec::{self, Device};
 use crate::blockmap::{BlockMap, MapEntry};
 use crate::image::commit::Commit;
 use crate::image::frame::{self, FrameWriter, Kind};
-use crate::image::header::{self, Facts, HeaderBuilder, Transform, TransformKind};
+use crate::image::header::{self, Facts, HeaderBuilder, Mounted, Transform, TransformKind};
 use crate::image::index::{Entry, IndexWriter, Source};
 use crate::image::root::{self, Chunk};
 use crate::image::superblock::{self, State, Superblock};
@@ -42,6 +42,14 @@ pub const FACTS: Facts<'static> = Facts {
     snapshot: "atomic",
     writer: "swap",
     ram_pages: 262_144,
+};
+
+/// A filesystem that was mounted.
+pub const MOUNTED: Mounted<'static> = Mounted {
+    uuid: *b"a filesystem's I",
+    device: (254, 17),
+    fingerprint: 0x1234_5678,
+    name: "vdb1",
 };
 
 /// Returns page `pfn` of the sample: no two are the same, and none is of one word.
@@ -87,10 +95,26 @@ pub fn superblock_bytes() -> Vec<u8> {
 ///
 /// As the builder.
 pub fn header_with(facts: &Facts<'_>, transforms: &[Transform<'_>]) -> Result<Vec<u8>, Error> {
+    header_mounted(facts, transforms, &[])
+}
+
+/// The same with a list of filesystems.
+///
+/// # Errors
+///
+/// As the builder.
+pub fn header_mounted(
+    facts: &Facts<'_>,
+    transforms: &[Transform<'_>],
+    mounted: &[Mounted<'_>],
+) -> Result<Vec<u8>, Error> {
     let mut out = vec![0xee; header::AREA_BYTES];
     let mut builder = HeaderBuilder::new(&mut out, facts)?;
     for transform in transforms {
         builder.transform(transform)?;
+    }
+    for filesystem in mounted {
+        builder.mounted(filesystem)?;
     }
     builder.finish()?;
     let total_len = header::Header::decode(&out)?.total_len;

@@ -6,6 +6,7 @@
 //! change must lie where the table says; where the field can hold any value, all of them must.
 
 mod encryption;
+mod filesystems;
 mod frames;
 mod maps;
 
@@ -390,6 +391,7 @@ fn constants() {
         ("CHUNKS_MAX", root::CHUNKS_MAX),
         ("DEVICES_MAX", DEVICES_MAX as u64),
         ("ENTRIES_PER_MAP_BLOCK", codec::ENTRIES_PER_BLOCK as u64),
+        ("MOUNTED_MAX", header::MOUNTED_MAX as u64),
     ]);
     let rows = table("Constants");
     let text: BTreeMap<&str, u64> = rows

@@ -3,10 +3,13 @@
 //! Header: round trip, refusals.
 
 use dormouse_host::image::header::{
-    Facts, Header, HeaderBuilder, Transform, TransformKind, ARCH_MAX, AREA_BYTES, PARAMS_MAX,
+    Facts, Header, HeaderBuilder, Mounted, Transform, TransformKind, ARCH_MAX, AREA_BYTES,
+    MOUNTED_BYTES, MOUNTED_MAX, PARAMS_MAX,
 };
 use dormouse_host::image::{wire, Error, ImageId};
-use dormouse_host::samples::{self, header_bytes, header_with, FACTS, TRANSFORMS};
+use dormouse_host::samples::{
+    self, header_bytes, header_mounted, header_with, FACTS, MOUNTED, TRANSFORMS,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -107,7 +110,9 @@ fn refusals() {
     assert_eq!(sealed(|b| b[8] = 0), Some(Error::UnknownVersion));
     assert_eq!(sealed(|b| b[16..20].fill(0)), Some(Error::BadLength));
     assert_eq!(sealed(|b| b[16..20].fill(255)), Some(Error::BadLength));
-    assert_eq!(sealed(|b| b[20] |= 4), Some(Error::UnknownFeature));
+    assert_eq!(sealed(|b| b[20] |= 8), Some(Error::UnknownFeature));
+    // A list that is not there.
+    assert_eq!(sealed(|b| b[20] |= 4), Some(Error::Truncated));
     assert_eq!(sealed(|b| b[41] = 0x40), Some(Error::PageSize));
     assert_eq!(sealed(|b| b[46] = 1), Some(Error::BadLength));
     assert_eq!(sealed(|b| b[48] = 33), Some(Error::BadLength));
@@ -203,9 +208,65 @@ fn the_largest_header_fits_its_area() {
         arch: &[1; ARCH_MAX],
         ..FACTS
     };
-    let bytes = header_with(&facts, &[transform; 8]).unwrap();
+    let bytes = header_mounted(&facts, &[transform; 8], &[MOUNTED; MOUNTED_MAX]).unwrap();
     assert!(bytes.len() <= AREA_BYTES);
-    assert_eq!(Header::decode(&bytes).unwrap().transform_count(), 8);
+    let header = Header::decode(&bytes).unwrap();
+    assert_eq!(header.transform_count(), 8);
+    assert_eq!(header.mounted().count(), MOUNTED_MAX);
+}
+
+#[test]
+fn mounted_filesystems_come_back() {
+    let other = Mounted {
+        name: "",
+        device: (u32::MAX, 0),
+        ..MOUNTED
+    };
+    for list in [&[][..], &[MOUNTED], &[MOUNTED, other]] {
+        let bytes = header_mounted(&FACTS, &TRANSFORMS, list).unwrap();
+        let header = Header::decode(&bytes).unwrap();
+        assert_eq!(header.mounted().collect::<Vec<_>>(), list);
+        // It is no fact: the builder says so by itself.
+        assert_eq!(header.facts, FACTS);
+        assert_eq!(header.transforms().count(), TRANSFORMS.len());
+    }
+    let none = header_with(&FACTS, &TRANSFORMS).unwrap();
+    assert_eq!(header_mounted(&FACTS, &TRANSFORMS, &[]).unwrap(), none);
+}
+
+#[test]
+fn lists_of_filesystems_that_are_refused() {
+    let many = [MOUNTED; MOUNTED_MAX + 1];
+    let built = header_mounted(&FACTS, &[], &many);
+    assert_eq!(built.err(), Some(Error::BadCount));
+    let long = "n".repeat(33);
+    for (name, error) in [(long.as_str(), Error::TooLong), ("v\n", Error::BadText)] {
+        let built = header_mounted(&FACTS, &[], &[Mounted { name, ..MOUNTED }]);
+        assert_eq!(built.err(), Some(error));
+    }
+    let mut buf = vec![0; AREA_BYTES];
+    let mut builder = HeaderBuilder::new(&mut buf, &FACTS).unwrap();
+    builder.mounted(&MOUNTED).unwrap();
+    assert_eq!(builder.transform(&TRANSFORMS[0]), Err(Error::BadOrder));
+
+    let whole = header_mounted(&FACTS, &[], &[MOUNTED; 2]).unwrap();
+    let list = whole.len() - 2 * MOUNTED_BYTES - 8;
+    let sealed = |at: usize, value: u8| {
+        let mut bytes = whole.clone();
+        bytes[at] = value;
+        wire::seal(&mut bytes, 12).unwrap();
+        Header::decode(&bytes).err()
+    };
+    assert_eq!(sealed(list, 2), None);
+    assert_eq!(sealed(list, 0), Some(Error::BadCount));
+    assert_eq!(sealed(list, 65), Some(Error::BadCount));
+    assert_eq!(sealed(list, 1), Some(Error::BadLength));
+    assert_eq!(sealed(list, 3), Some(Error::Truncated));
+    assert_eq!(sealed(list + 4, 1), Some(Error::NotZero));
+    assert_eq!(sealed(list + 8 + 28, 1), Some(Error::NotZero));
+    assert_eq!(sealed(list + 8 + 32, 7), Some(Error::BadText));
+    // Without the flag it is something that does not belong there.
+    assert_eq!(sealed(20, 1), Some(Error::BadLength));
 }
 
 #[test]
