@@ -20,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod mounts;
 mod open;
 mod plan;
 mod resume;

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::mounts;
 use super::seal::{self, Seal};
 use super::{get_superblock, put_superblock};
 use crate::engine::Engine;
@@ -173,6 +174,7 @@ pub(super) fn describe(
     if seal.vouches() {
         suits(engine, &header)?;
     }
+    mounts::check(engine, &header).map_err(Refusal::Kept)?;
     if commit.image_pages > facts.ram_pages
         || commit.frames > commit.data_pages.saturating_add(commit.index_frames)
     {

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::mounts::Mounts;
 use crate::engine::{Engine, Settings, MOST_WORKERS};
 use crate::freezer::{Freezer, Kept};
 use crate::image::PAGE;
@@ -16,6 +17,7 @@ use crate::sys::thread;
 use crate::target::TARGET_MAX;
 use crate::text::Text;
 use kernel::prelude::*;
+use kernel::sync::Arc;
 
 /// What a save will be made with. Dropping it thaws what the freezer did.
 pub(super) struct Plan {
@@ -29,6 +31,8 @@ pub(super) struct Plan {
     pub workers: usize,
     /// Most pages in the image; zero for no limit.
     pub limit: usize,
+    /// What is mounted.
+    pub mounts: Arc<Mounts>,
     target: Text<TARGET_MAX>,
     // Undone by its own drop, last.
     _stopped: Stopped,
@@ -181,6 +185,7 @@ impl Plan {
             limit: usize::try_from(chosen.limit)
                 .unwrap_or(usize::MAX)
                 .div_ceil(PAGE),
+            mounts: Arc::new(Mounts::find()?, GFP_KERNEL)?,
             target: chosen.target,
             _stopped: stopped,
         })

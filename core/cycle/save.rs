@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::mounts::Mounts;
 use super::plan::Plan;
 use super::{get_superblock, put_superblock, room, stopped};
 use crate::engine::Engine;
@@ -42,12 +43,13 @@ pub(super) struct Save {
     atomic_ns: u64,
 }
 
-/// What the header will say of the transforms and modules, copied before
+/// What the header will say of the transforms, modules and mounts, found before
 /// anything is frozen.
 struct Recorded {
     snapshot: &'static CStr,
     writer: &'static CStr,
     transforms: KVec<(Kind, &'static CStr, Buf, usize)>,
+    mounts: Arc<Mounts>,
 }
 
 impl Recorded {
@@ -73,6 +75,7 @@ impl Recorded {
             snapshot: Snapshot::name(&*plan.snapshot),
             writer: Storage::name(&*plan.writer),
             transforms,
+            mounts: plan.mounts.clone(),
         })
     }
 }
@@ -254,6 +257,7 @@ impl Save {
                 params: parameters.get(..*len).ok_or(EINVAL)?,
             })?;
         }
+        self.facts.mounts.record(&mut builder)?;
         let crc = builder.finish()?;
         self.header_len = header::AREA_BYTES;
         Ok(crc)

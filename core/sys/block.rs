@@ -228,24 +228,47 @@ pub fn lookup(path: &CStr) -> Result<DevT> {
     Ok(DevT(dev))
 }
 
+/// Lists at most `most` devices, as `list` finds them; returns how many there are, too.
+fn numbers(most: usize, list: impl FnOnce(*mut u32, u32) -> u32) -> Result<(KVec<DevT>, usize)> {
+    let mut numbers = KVec::with_capacity(most, GFP_KERNEL)?;
+    for _ in 0..most {
+        numbers.push(0u32, GFP_KERNEL)?;
+    }
+    let there = list(numbers.as_mut_ptr(), numbers.len() as u32) as usize;
+    let mut found = KVec::with_capacity(there.min(most), GFP_KERNEL)?;
+    for &number in numbers.iter().take(there) {
+        found.push(DevT(number), GFP_KERNEL)?;
+    }
+    Ok((found, there))
+}
+
 /// Numbers of all block devices that have something in them, partitions too. May sleep.
 ///
 /// # Errors
 ///
 /// `E2BIG` for more than [`DEVICES_MAX`], `ENOMEM`.
 pub fn devices() -> Result<KVec<DevT>> {
-    let mut numbers = KVec::new();
-    for _ in 0..DEVICES_MAX {
-        numbers.push(0u32, GFP_KERNEL)?;
-    }
-    // SAFETY: There is room for as many numbers.
-    let found = unsafe { ffi::dormouse_bdev_list(numbers.as_mut_ptr(), numbers.len() as u32) };
-    let numbers = numbers.get(..found as usize).ok_or(E2BIG)?;
-    let mut list = KVec::with_capacity(numbers.len(), GFP_KERNEL)?;
-    for &number in numbers {
-        list.push(DevT(number), GFP_KERNEL)?;
+    let (list, there) = numbers(DEVICES_MAX, |devs, count| {
+        // SAFETY: There is room for as many numbers.
+        unsafe { ffi::dormouse_bdev_list(devs, count) }
+    })?;
+    if there > list.len() {
+        return Err(E2BIG);
     }
     Ok(list)
+}
+
+/// Numbers of at most `most` block devices with a mounted filesystem, and how many there are. May
+/// sleep; nothing may be frozen.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub fn mounted(most: usize) -> Result<(KVec<DevT>, usize)> {
+    numbers(most, |devs, count| {
+        // SAFETY: There is room for as many numbers.
+        unsafe { ffi::dormouse_bdev_mounted(devs, count) }
+    })
 }
 
 /// A request that may consist of several pieces, on one device or on several. The buffer comes back

@@ -84,6 +84,7 @@ void dormouse_iobuf_return(struct dormouse_iobuf *buf, bool requested, int resul
 struct dormouse_bdev *dormouse_bdev_open(u32 dev, bool write, bool exclusive);
 int dormouse_bdev_lookup(const char *path, u32 *dev);
 u32 dormouse_bdev_list(u32 *devs, u32 count);
+u32 dormouse_bdev_mounted(u32 *devs, u32 count);
 void dormouse_bdev_close(struct dormouse_bdev *dev);
 u32 dormouse_bdev_dev(const struct dormouse_bdev *dev);
 u64 dormouse_bdev_bytes(const struct dormouse_bdev *dev);

@@ -135,6 +135,42 @@ u32 dormouse_bdev_list(u32 *devs, u32 count)
 	return used;
 }
 
+struct mounted {
+	u32 *devs;
+	u32 count;
+	u32 used;
+};
+
+static void add_mounted(struct super_block *sb, void *arg)
+{
+	struct mounted *list = arg;
+
+	if (!sb->s_bdev)
+		return;
+	if (list->used < list->count)
+		list->devs[list->used] = sb->s_bdev->bd_dev;
+	list->used++;
+}
+
+/**
+ * dormouse_bdev_mounted - List the block devices with mounted filesystems.
+ * @devs: Becomes the list of their numbers.
+ * @count: Length of @devs.
+ *
+ * A filesystem on several devices has one of them in the list. Waits for what
+ * is being mounted, so nothing may be frozen.
+ *
+ * Context: Process context. May sleep.
+ * Return: How many there are, which may be more than @count.
+ */
+u32 dormouse_bdev_mounted(u32 *devs, u32 count)
+{
+	struct mounted list = { .devs = devs, .count = count };
+
+	iterate_supers(add_mounted, &list);
+	return list.used;
+}
+
 /**
  * dormouse_bdev_close - Close a block device.
  * @dev: The device. Requests to it may still be under way.

@@ -191,8 +191,9 @@ fn cycles(vm: &mut Vm, fs: &str, appends: &[String]) -> Result<()> {
     vm.assert_clean()
 }
 
-/// Makes the boot kernel, and it alone, find the disks in the other order.
-const OTHER_NAMES: &str = "#!/bin/sh
+/// Makes the boot kernel, and it alone, find the disks in the other order, when
+/// it is told so by `dm.other_names`.
+pub const OTHER_NAMES: &str = "#!/bin/sh
 grep -q dm.other_names /proc/cmdline || exit 0
 cd /sys/bus/virtio/drivers/virtio_blk
 disks=$(ls -d virtio*)

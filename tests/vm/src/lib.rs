@@ -17,6 +17,7 @@ mod damage;
 mod encryption;
 mod files;
 mod image;
+mod mounts;
 mod netblock;
 mod places;
 mod power;
@@ -89,6 +90,7 @@ pub fn all() -> Vec<Scenario> {
         places::SCENARIOS,
         files::SCENARIOS,
         refusals::SCENARIOS,
+        mounts::SCENARIOS,
         settings::SCENARIOS,
         aborts::SCENARIOS,
         damage::SCENARIOS,
