@@ -94,14 +94,19 @@ fn machine(lab: &Lab) -> Result<Vm> {
     unlocking(lab.small()).swap_disk("512M")
 }
 
+/// Shell commands that make a machine encrypt images from now on, with the
+/// passphrase in /etc/passphrase and a key that costs little.
+pub fn set_key_script(encryptor: &str) -> String {
+    format!("dormouse key set --stdin {CHEAP} --encryptor {encryptor} < /etc/passphrase")
+}
+
 /// Encrypts images from now on.
 ///
 /// # Errors
 ///
 /// When the guest refuses.
 pub fn set_key(vm: &mut Vm, encryptor: &str) -> Result<()> {
-    let command = format!("dormouse key set --stdin {CHEAP} --encryptor {encryptor}");
-    vm.run(&format!("{command} < /etc/passphrase"))?;
+    vm.run(&set_key_script(encryptor))?;
     Ok(())
 }
 

@@ -29,6 +29,10 @@ mod swsusp;
 pub mod torture;
 mod tpm;
 
+pub use encryption::set_key_script;
+pub use netblock::servers;
+pub use steps::with_program;
+
 /// One scenario.
 #[derive(Clone, Copy)]
 pub struct Scenario {

@@ -1,31 +1,56 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `cargo xtask bench`: swsusp and Dormouse in the same guest; see
-//! Documentation/bench.rst for what is measured.
+//! `cargo xtask bench`: swsusp and Dormouse in the same guest, and Dormouse
+//! beside itself and others; see Documentation/bench.rst for what is measured.
 
 use std::path::PathBuf;
 
 use anyhow::{ensure, Context, Result};
+use clap::ValueEnum;
 use dormouse_vm::System;
 
-use crate::kernel::Config;
+use crate::kernel::{self, Config};
 use crate::paths::Paths;
 use crate::system;
 
+mod compare;
 mod cycle;
+mod encryption;
+mod file;
 mod lines;
+mod network;
 mod report;
+mod turns;
 
+use compare::Comparison;
 use cycle::{Peer, Setup};
 use report::Pair;
 
+/// A group of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Rows {
+    /// Dormouse and the kernel's own hibernation
+    Swsusp,
+    /// With encryption and without, and beside the kernel's cipher
+    Encryption,
+    /// A file and swap space on the same disk
+    File,
+    /// A network block device, swap space, and dd
+    Network,
+}
+
 /// What to measure.
 ///
-/// Each row is one or two hibernations of a new guest: with swsusp, where it
-/// has that compressor, and with Dormouse. A row takes a minute or two.
+/// Each row with swsusp is one or two hibernations of a new guest: with swsusp,
+/// where it has that compressor, and with Dormouse. The other groups of rows are
+/// made in one guest each. A row takes a minute or two.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Compressor; may be repeated [default: all]
+    /// Group of rows; may be repeated [default: all, and swsusp alone with --compressor, --vcpus,
+    /// --only or --icount]
+    #[arg(long, value_enum)]
+    rows: Vec<Rows>,
+    /// Compressor; may be repeated [default: all; lz4 for encryption, none for a file]
     #[arg(long, value_parser = ["lzo", "lz4", "zstd", "none"])]
     compressor: Vec<String>,
     /// Processors of the guest; may be repeated [default: 2 and 1]
@@ -37,9 +62,9 @@ pub struct Args {
     /// Memory that the guest's workload fills, in MiB [default: 400, with --icount 100]
     #[arg(long)]
     workload: Option<u32>,
-    /// Measure so many times and take medians
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
-    repeat: u32,
+    /// Measure so many times and take medians [default: 1 with swsusp, 5 otherwise]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    repeat: Option<u32>,
     /// Count instructions of one processor instead of measuring time
     #[arg(long)]
     icount: bool,
@@ -71,6 +96,10 @@ pub fn run(paths: &Paths, args: Args) -> Result<bool> {
         !args.icount || vcpus == [1],
         "instructions are counted with one processor only"
     );
+    ensure!(
+        !args.icount || args.rows.iter().all(|rows| *rows == Rows::Swsusp),
+        "instructions are counted in rows with swsusp only"
+    );
     let mut compressors = args.compressor.clone();
     if compressors.is_empty() {
         compressors = ["lzo", "lz4", "zstd", "none"].map(str::to_string).to_vec();
@@ -79,8 +108,9 @@ pub fn run(paths: &Paths, args: Args) -> Result<bool> {
         Some(kernel) => system::of(paths, kernel, &args.ko)?,
         None => system::built(paths, Config::Guest)?,
     };
+    let wanted = groups(&args);
     let mut pairs = Vec::new();
-    for &vcpus in &vcpus {
+    for &vcpus in vcpus.iter().filter(|_| wanted.contains(&Rows::Swsusp)) {
         let setup = setup(&args, system.clone(), vcpus);
         for compressor in &compressors {
             if let Some(pair) = measure(&args, &setup, compressor)? {
@@ -88,16 +118,70 @@ pub fn run(paths: &Paths, args: Args) -> Result<bool> {
             }
         }
     }
+    let mut others = Vec::new();
+    for &rows in wanted.iter().filter(|rows| **rows != Rows::Swsusp) {
+        let setup = turns::Setup {
+            system: system.clone(),
+            mem_mib: args.mem,
+            vcpus: vcpus[0],
+            rounds: args.repeat.unwrap_or(5),
+        };
+        others.extend(compare(paths, &args, &setup, rows)?);
+    }
     let name = if args.icount {
         "bench-icount.json"
     } else {
         "bench.json"
     };
     let json = args.json.unwrap_or_else(|| name.into());
-    std::fs::write(&json, report::json(&pairs, args.icount)?)
+    std::fs::write(&json, report::json(&pairs, &others, args.icount)?)
         .with_context(|| format!("cannot write {}", json.display()))?;
-    print!("{}", report::table(&pairs, args.icount));
+    if !pairs.is_empty() {
+        print!("{}", report::table(&pairs, args.icount));
+    }
+    print!("{}", compare::table(&others));
     Ok(true)
+}
+
+/// The groups of rows that were asked for.
+fn groups(args: &Args) -> Vec<Rows> {
+    let narrowed = !args.compressor.is_empty()
+        || !args.vcpus.is_empty()
+        || args.only.is_some()
+        || args.icount
+        || args.bzimage.is_some();
+    match args.rows.as_slice() {
+        [] if narrowed => vec![Rows::Swsusp],
+        [] => Rows::value_variants().to_vec(),
+        rows => rows.to_vec(),
+    }
+}
+
+/// Measures a group of rows in a guest of its own.
+fn compare(
+    paths: &Paths,
+    args: &Args,
+    setup: &turns::Setup,
+    rows: Rows,
+) -> Result<Vec<Comparison>> {
+    eprintln!("[{rows:?}, {} vCPU]", setup.vcpus);
+    let compressor = |default| args.compressor.first().map_or(default, String::as_str);
+    let found = match rows {
+        Rows::Swsusp => Ok(Vec::new()),
+        Rows::Encryption => {
+            ensure!(
+                args.bzimage.is_none(),
+                "modules for the bench are built for our own kernel alone"
+            );
+            let build = kernel::build_folder(paths, Config::Guest)?;
+            encryption::run(setup, compressor("lz4"), &build)
+        }
+        Rows::File => file::run(setup, compressor("none")),
+        Rows::Network => network::run(setup),
+    };
+    let found = found.with_context(|| format!("{rows:?}"))?;
+    eprint!("{}", compare::table(&found));
+    Ok(found)
 }
 
 fn setup(args: &Args, system: System, vcpus: u32) -> Setup {
@@ -116,14 +200,15 @@ fn measure(args: &Args, setup: &Setup, compressor: &str) -> Result<Option<Pair>>
     let peers = [Peer::Swsusp, Peer::Dormouse];
     let wanted = |peer: Peer| peer.has(compressor) && args.only.is_none_or(|only| only == peer);
     let mut samples = [Vec::new(), Vec::new()];
-    for round in 1..=args.repeat {
+    let repeat = args.repeat.unwrap_or(1);
+    for round in 1..=repeat {
         for (peer, samples) in peers.into_iter().zip(&mut samples) {
             if !wanted(peer) {
                 continue;
             }
             let name = peer.name();
             let what = format!("{name} with {compressor}, {} vCPU", setup.vcpus);
-            eprintln!("[{what}, {round} of {}]", args.repeat);
+            eprintln!("[{what}, {round} of {repeat}]");
             samples.push(cycle::run(setup, peer, compressor).context(what)?);
         }
     }

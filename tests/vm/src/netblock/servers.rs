@@ -206,6 +206,11 @@ impl Server {
         }
     }
 
+    /// The port where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// What a guest calls its export.
     pub fn target(&self) -> String {
         self.target_of(EXPORT)

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use anyhow::{ensure, Result};
 use serde::Serialize;
 
+use super::compare::Comparison;
 use super::cycle::{Peer, Sample};
 
 /// Both peers with one compressor and one number of processors.
@@ -136,18 +137,33 @@ impl Row {
 /// What `bench.json` holds of one row: speed in 10^6 bytes a second. A side
 /// that was not measured is null.
 #[derive(Serialize)]
-struct Speed<'a> {
-    peer: &'a str,
-    compressor: &'a str,
-    vcpus: u32,
-    direction: &'a str,
-    peer_mb_s: Option<f64>,
-    dormouse_mb_s: Option<f64>,
-    ratio: Option<f64>,
-    peer_stored_bytes: Option<u64>,
-    dormouse_stored_bytes: Option<u64>,
-    peer_atomic_s: Option<f64>,
-    dormouse_atomic_s: Option<f64>,
+pub struct Speed<'a> {
+    /// What Dormouse is compared with.
+    pub peer: &'a str,
+    /// Compressor of the images.
+    pub compressor: &'a str,
+    /// Encryptor of Dormouse's images.
+    pub encryptor: &'a str,
+    /// Where Dormouse's images go.
+    pub writer: &'a str,
+    /// Processors of the guest.
+    pub vcpus: u32,
+    /// `save` or `load`.
+    pub direction: &'a str,
+    /// Speed of the peer.
+    pub peer_mb_s: Option<f64>,
+    /// Ours.
+    pub dormouse_mb_s: Option<f64>,
+    /// Ours by the peer's.
+    pub ratio: Option<f64>,
+    /// Bytes that the peer stored.
+    pub peer_stored_bytes: Option<u64>,
+    /// Bytes that we stored.
+    pub dormouse_stored_bytes: Option<u64>,
+    /// Seconds of the peer's atomic section.
+    pub peer_atomic_s: Option<f64>,
+    /// Seconds of ours.
+    pub dormouse_atomic_s: Option<f64>,
 }
 
 /// The same when instructions were counted.
@@ -161,7 +177,8 @@ struct Count<'a> {
     ratio: Option<f64>,
 }
 
-fn rounded(value: f64, digits: i32) -> f64 {
+/// `value` with so many digits behind the point.
+pub fn rounded(value: f64, digits: i32) -> f64 {
     let unit = 10f64.powi(digits);
     (value * unit).round() / unit
 }
@@ -176,6 +193,8 @@ impl Pair {
         Speed {
             peer: Peer::Swsusp.name(),
             compressor: &self.compressor,
+            encryptor: "none",
+            writer: "swap",
             vcpus: self.vcpus,
             direction: row.direction,
             peer_mb_s: peer,
@@ -209,7 +228,7 @@ impl Pair {
 /// # Errors
 ///
 /// When a number has no place in JSON.
-pub fn json(pairs: &[Pair], instructions: bool) -> Result<String> {
+pub fn json(pairs: &[Pair], others: &[Comparison], instructions: bool) -> Result<String> {
     let rows = || {
         pairs
             .iter()
@@ -219,7 +238,8 @@ pub fn json(pairs: &[Pair], instructions: bool) -> Result<String> {
         let counts: Vec<Count> = rows().map(|(pair, row)| pair.count(&row)).collect();
         serde_json::to_string_pretty(&BTreeMap::from([("instructions", counts)]))
     } else {
-        let speeds: Vec<Speed> = rows().map(|(pair, row)| pair.speed(&row)).collect();
+        let speeds = rows().map(|(pair, row)| pair.speed(&row));
+        let speeds: Vec<Speed> = speeds.chain(others.iter().map(Comparison::speed)).collect();
         serde_json::to_string_pretty(&BTreeMap::from([("rows", speeds)]))
     };
     Ok(value? + "\n")
@@ -321,7 +341,7 @@ mod tests {
     }
 
     fn first(pair: Pair, instructions: bool, list: &str) -> Value {
-        let text = json(&[pair], instructions).unwrap();
+        let text = json(&[pair], &[], instructions).unwrap();
         let mut value: Value = serde_json::from_str(&text).unwrap();
         value[list][0].take()
     }

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What encryption costs: in a whole cycle, and beside the kernel's own cipher
+//! on the same bytes.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{ensure, Context, Result};
+use dormouse_vm::Vm;
+
+use super::compare::{median, Comparison};
+use super::lines::Lines;
+use super::turns::{self, Setup, Turns};
+
+/// Modules that encrypt the same bytes, the peer's first.
+const MODULES: [&str; 2] = ["aead_raw", "aead_stage"];
+
+/// The cipher may cost what the kernel's costs and a tenth more.
+const LEAST: f64 = 1.0 / 1.1;
+
+/// Folder of the guest with the modules.
+const FOLDER: &str = "/bench";
+
+/// Measures; `build` is kbuild's folder of the guest's kernel.
+///
+/// # Errors
+///
+/// When the modules do not build, when a guest does not do what it is told, or
+/// a number cannot be read.
+pub fn run(setup: &Setup, compressor: &str, build: &Path) -> Result<Vec<Comparison>> {
+    let folder = modules(build)?;
+    let mut vm = setup
+        .machine()
+        .file("/etc/passphrase", 0o600, "a passphrase for the bench");
+    for name in MODULES {
+        let module = std::fs::read(folder.path().join(format!("{name}.ko")))?;
+        vm = vm.file(&format!("{FOLDER}/{name}.ko"), 0o644, module);
+    }
+    vm = vm.swap_disk(&format!("{}M", setup.mem_mib))?;
+    let set_key = vm_scenarios::set_key_script("aes-gcm");
+    let commands = format!(
+        "swapon /dev/vda
+         echo {compressor} > /sys/power/hibernate/compressor
+         {set_key}"
+    );
+    turns::boot(&mut vm, &commands, setup.mem_mib / 4)?;
+    let row = Comparison {
+        peer: "none",
+        compressor: compressor.to_string(),
+        encryptor: "aes-gcm",
+        writer: "swap",
+        vcpus: setup.vcpus,
+        direction: "",
+        speeds: [0.0; 2],
+        stored: [None; 2],
+        needed: None,
+    };
+    let turns = Turns {
+        commands: [
+            "echo none > /sys/power/hibernate/encryptor",
+            "echo aes-gcm > /sys/power/hibernate/encryptor",
+        ],
+        row: row.clone(),
+    };
+    let mut rows = turns.take(&mut vm, setup.rounds)?;
+    rows.extend(ciphers(&mut vm, setup.rounds, &row)?);
+    vm.assert_clean()?;
+    vm.kill();
+    Ok(rows)
+}
+
+/// Builds the modules outside of the kernel tree.
+fn modules(build: &Path) -> Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    let sources = PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/vm/bench/aead"
+    ));
+    for name in ["Kbuild", "aead_raw.c", "aead_stage.rs"] {
+        std::fs::copy(sources.join(name), folder.path().join(name))
+            .with_context(|| format!("cannot copy {name}"))?;
+    }
+    let output = Command::new("make")
+        .arg("-C")
+        .arg(build)
+        .arg(format!("M={}", folder.path().display()))
+        .args(["RUSTC=/usr/bin/rustc", "LC_ALL=C", "modules"])
+        .env_remove("MAKEFLAGS")
+        .env_remove("RUSTFLAGS")
+        .output()
+        .context("cannot run make")?;
+    ensure!(
+        output.status.success(),
+        "the modules do not build: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(folder)
+}
+
+/// Bytes in a second that a module says, encrypting and decrypting.
+fn cipher(vm: &mut Vm, name: &str) -> Result<[f64; 2]> {
+    let from = vm.log()?.len();
+    let output = vm.try_run(&format!("insmod {FOLDER}/{name}.ko"))?;
+    // It has nothing else to do, and says so.
+    ensure!(
+        output.text.contains("Operation canceled"),
+        "module {name}: {}",
+        output.text
+    );
+    let mark = format!("{name}: measured ");
+    let log = vm.log()?;
+    log.wait_for(&mark, from, std::time::Duration::from_secs(10))?;
+    let lines = log.lines();
+    let lines = Lines::new(lines.get(from..).unwrap_or_default());
+    let [bytes, encrypt_ns, decrypt_ns] = lines.find(&mark)?.numbers(&mark)?;
+    Ok([encrypt_ns, decrypt_ns].map(|ns| bytes as f64 / ns as f64 * 1e9))
+}
+
+/// The kernel's cipher, and the stage that makes use of it, on one processor.
+fn ciphers(vm: &mut Vm, rounds: u32, row: &Comparison) -> Result<Vec<Comparison>> {
+    let mut speeds = [Vec::new(), Vec::new()];
+    for _ in 0..rounds {
+        for (name, speeds) in MODULES.into_iter().zip(&mut speeds) {
+            speeds.push(cipher(vm, name)?);
+        }
+    }
+    let mut rows = Vec::new();
+    for (at, direction) in ["save", "load"].into_iter().enumerate() {
+        let middle =
+            |all: &[[f64; 2]]| median(all.iter().map(|both| both[at])).context("no rounds");
+        rows.push(Comparison {
+            peer: "gcm(aes)",
+            compressor: "none".to_string(),
+            writer: "none",
+            vcpus: 1,
+            direction,
+            speeds: [middle(&speeds[0])?, middle(&speeds[1])?],
+            needed: Some(LEAST),
+            ..row.clone()
+        });
+    }
+    Ok(rows)
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An image file against a swap file, on the same ext4 of the same disk.
+
+use anyhow::Result;
+
+use super::compare::Comparison;
+use super::turns::{self, Setup, Turns};
+
+/// The file may be a twentieth slower.
+const LEAST: f64 = 0.95;
+
+/// Chooses the file. What it was made with goes out of the page cache then.
+const FILE: &str = "echo file > /sys/power/hibernate/writer
+    echo /mnt/image > /sys/power/hibernate/target";
+
+/// Measures.
+///
+/// # Errors
+///
+/// When a guest does not do what it is told, or a number cannot be read.
+pub fn run(setup: &Setup, compressor: &str) -> Result<Vec<Comparison>> {
+    let size = setup.mem_mib / 2;
+    let mut vm = setup.machine().disk(&format!("{}M", 2 * size + 200))?;
+    vm.get_disk(0)?.mkfs()?;
+    let commands = format!(
+        "mkdir /mnt && mount -t ext4 /dev/vda /mnt
+         fallocate -l {size}M /mnt/swap
+         chmod 600 /mnt/swap && mkswap /mnt/swap > /dev/null && swapon /mnt/swap
+         echo /mnt/image {size}M > /sys/power/hibernate/modules/file/create
+         {FILE}
+         echo {compressor} > /sys/power/hibernate/compressor"
+    );
+    turns::boot(&mut vm, &commands, setup.mem_mib / 4)?;
+    let turns = Turns {
+        commands: [
+            "echo swap > /sys/power/hibernate/writer
+             echo auto > /sys/power/hibernate/target",
+            FILE,
+        ],
+        row: Comparison {
+            peer: "swap",
+            compressor: compressor.to_string(),
+            encryptor: "none",
+            writer: "file",
+            vcpus: setup.vcpus,
+            direction: "",
+            speeds: [0.0; 2],
+            stored: [None; 2],
+            needed: Some(LEAST),
+        },
+    };
+    let rows = turns.take(&mut vm, setup.rounds)?;
+    vm.assert_clean()?;
+    vm.kill();
+    Ok(rows)
+}
