@@ -39,6 +39,8 @@ pub mod freezer;
 pub mod image;
 #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
 pub mod keyslot;
+pub mod observer;
+pub mod pace;
 pub mod pipeline;
 pub mod plan;
 pub mod progress;

@@ -182,3 +182,11 @@ pub fn fail(error: Error, why: fmt::Arguments<'_>) -> Error {
         Err(_) => error,
     }
 }
+
+/// Says that something is not as it should be, and does not stop the cycle,
+/// for modules. May sleep.
+pub fn warn(what: fmt::Arguments<'_>) {
+    if let Ok(engine) = get() {
+        engine.report.warn(what);
+    }
+}

@@ -5,10 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+use crate::observer::{Event, Observation, Observer, Observers};
 use crate::sys::time;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use kernel::prelude::*;
+use kernel::sync::Arc;
 
 /// The step a cycle is in. The numbers are part of the image format (the
 /// superblock's `last_step`) and never change their meaning.
@@ -90,6 +92,7 @@ pub struct Progress {
     tenths: AtomicU64,
     /// Bytes that went to or came from the storage.
     stored: AtomicU64,
+    observers: Observers,
 }
 
 impl Default for Progress {
@@ -110,12 +113,29 @@ impl Progress {
             took_ns: AtomicU64::new(0),
             tenths: AtomicU64::new(0),
             stored: AtomicU64::new(0),
+            observers: Observers::new(),
         }
     }
 
-    /// Enters `step`. Any context.
+    /// Tells `observer` from now on what happens. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` when there is an observer already, `ENOMEM`.
+    pub fn observe(&'static self, observer: Arc<dyn Observer>) -> Result<Observation> {
+        self.observers.observe(observer)
+    }
+
+    /// Tells the observer of `event`. Process context, but not the atomic
+    /// section.
+    pub fn tell(&self, event: Event<'_>) {
+        self.observers.tell(event);
+    }
+
+    /// Enters `step`. Process context, but not the atomic section.
     pub fn enter(&self, step: Step) {
         self.step.store(step as u32, Ordering::Release);
+        self.tell(Event::Step(step));
     }
 
     /// The step under way. Any context.
@@ -128,6 +148,21 @@ impl Progress {
         self.abort.store(true, Ordering::Release);
     }
 
+    /// Asks the cycle to stop, if it can be. Any context.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when there is nothing that could be stopped.
+    pub fn abort(&self) -> Result {
+        match self.step() {
+            Step::Idle | Step::PowerDown | Step::Restore | Step::Resumed => Err(EINVAL),
+            _ => {
+                self.request_abort();
+                Ok(())
+            }
+        }
+    }
+
     /// Whether somebody asked the cycle to stop. Any context.
     pub fn abort_requested(&self) -> bool {
         self.abort.load(Ordering::Acquire)
@@ -138,7 +173,8 @@ impl Progress {
         self.abort.store(false, Ordering::Release);
     }
 
-    /// Starts counting towards `total` pages. Any context.
+    /// Starts counting towards `total` pages. Process context, but not the
+    /// atomic section.
     pub fn start(&self, total: u64) {
         self.total.store(total, Ordering::Relaxed);
         self.done.store(0, Ordering::Relaxed);
@@ -147,6 +183,7 @@ impl Progress {
         self.took_ns.store(0, Ordering::Relaxed);
         self.started_ns
             .store(time::monotonic_ns(), Ordering::Relaxed);
+        self.observers.tell_now();
     }
 
     /// Counts `pages` as done and prints a line for every tenth that is full.
@@ -161,6 +198,7 @@ impl Progress {
         if self.tenths.fetch_max(tenth, Ordering::Relaxed) < tenth {
             pr_info!("{}: {}%\n", self.step(), tenth.saturating_mul(10).min(100));
         }
+        self.observers.tell_progress();
     }
 
     /// Counts `bytes` as transferred. Any context.
@@ -190,9 +228,10 @@ impl Progress {
         }
     }
 
-    /// Stops counting time. Any context where time is kept.
+    /// Stops counting time. Process context, but not the atomic section.
     pub fn stop(&self) {
         self.took_ns.store(self.since_start(), Ordering::Relaxed);
+        self.observers.tell_now();
     }
 
     fn since_start(&self) -> u64 {

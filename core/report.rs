@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::observer::Event;
 use crate::progress::{Progress, Step};
 use crate::text::Text;
 use core::fmt;
@@ -73,16 +74,35 @@ impl Report {
     /// Records why the cycle fails, unless a reason is there already, and
     /// returns `error`. May sleep.
     pub fn fail(&self, error: Error, why: fmt::Arguments<'_>) -> Error {
-        let mut last = self.last.lock();
-        if last.errno == 0 {
-            *last = Outcome {
-                errno: error.to_errno(),
-                step: self.progress.step(),
-                sentence: Text::format(why),
-            };
-            pr_err!("{}: {} ({})\n", last.step, last.sentence, last.errno);
+        let outcome = Outcome {
+            errno: error.to_errno(),
+            step: self.progress.step(),
+            sentence: Text::format(why),
+        };
+        {
+            let mut last = self.last.lock();
+            if last.errno != 0 {
+                return error;
+            }
+            *last = outcome;
         }
+        pr_err!(
+            "{}: {} ({})\n",
+            outcome.step,
+            outcome.sentence,
+            outcome.errno
+        );
+        self.progress.tell(Event::Result(&outcome));
         error
+    }
+
+    /// Says that something is not as it should be, and does not stop the
+    /// cycle. May sleep.
+    pub fn warn(&self, what: fmt::Arguments<'_>) {
+        let sentence = Text::<SENTENCE>::format(what);
+        pr_warn!("{}\n", sentence);
+        let step = self.progress.step();
+        self.progress.tell(Event::Warning(step, sentence.as_str()));
     }
 
     /// Runs `f`, which is no cycle, but whose failure is to be seen as one is;
@@ -102,13 +122,14 @@ impl Report {
 
     /// Records a success. May sleep.
     pub fn succeed(&self, step: Step, what: fmt::Arguments<'_>) {
-        let mut last = self.last.lock();
-        *last = Outcome {
+        let outcome = Outcome {
             errno: 0,
             step,
             sentence: Text::format(what),
         };
-        pr_info!("{}\n", last.sentence);
+        *self.last.lock() = outcome;
+        pr_info!("{}\n", outcome.sentence);
+        self.progress.tell(Event::Result(&outcome));
     }
 
     /// The last outcome. May sleep.

@@ -25,6 +25,7 @@ pub mod module;
 pub mod net;
 pub mod once;
 pub mod random;
+pub mod slot;
 pub mod sysfs;
 pub mod table;
 pub mod thread;

@@ -6,7 +6,7 @@
 //! no kernel is tested under cargo, in `tests/host`.
 //!
 //! - One file per suite: [`registry`], [`format`], [`transforms`], [`encryption`], [`pipeline`],
-//!   [`faults`], [`budget`].
+//!   [`faults`], [`budget`], [`observer`].
 //! - [`fixture`]: a place in memory for images, pages that are no pages, transforms that fail when
 //!   they are told to.
 //! - [`check`]: how a case is written. [`glue`]: how KUnit gets to know of it.
@@ -18,6 +18,7 @@ mod faults;
 mod fixture;
 mod format;
 mod glue;
+mod observer;
 mod pipeline;
 mod registry;
 mod transforms;

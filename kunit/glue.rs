@@ -102,7 +102,7 @@ impl Entry {
 // The section holds nothing but pointers to suites, in the kernel as in a module.
 #[link_section = ".kunit_test_suites"]
 #[used(compiler)]
-static SUITES: [Entry; 7] = [
+static SUITES: [Entry; 8] = [
     Entry::of(&crate::registry::SUITE),
     Entry::of(&crate::format::SUITE),
     Entry::of(&crate::transforms::SUITE),
@@ -110,6 +110,7 @@ static SUITES: [Entry; 7] = [
     Entry::of(&crate::pipeline::SUITE),
     Entry::of(&crate::faults::SUITE),
     Entry::of(&crate::budget::SUITE),
+    Entry::of(&crate::observer::SUITE),
 ];
 
 /// Runs the body of a case.

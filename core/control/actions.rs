@@ -7,7 +7,6 @@
 use super::invalid;
 use crate::cycle;
 use crate::engine::{Engine, ResumeRequest};
-use crate::progress::Step;
 use crate::sys::hibernate;
 use crate::sys::sysfs::ShowBuf;
 use crate::target::{self, Invalid, Target, TARGET_MAX};
@@ -69,16 +68,10 @@ pub(super) fn store_resume(engine: &Engine, value: &str) -> Result {
 /// Stops the cycle that is under way.
 pub(super) fn store_abort(engine: &Engine, value: &str) -> Result {
     one("abort", value)?;
-    match engine.progress.step() {
-        Step::Idle | Step::PowerDown | Step::Restore | Step::Resumed => {
-            pr_err!("abort: there is nothing that could be stopped\n");
-            Err(EINVAL)
-        }
-        _ => {
-            engine.progress.request_abort();
-            Ok(())
-        }
-    }
+    engine
+        .progress
+        .abort()
+        .inspect_err(|_| pr_err!("abort: there is nothing that could be stopped\n"))
 }
 
 pub(super) fn show_state(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {

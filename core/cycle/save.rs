@@ -311,9 +311,9 @@ impl Save {
             .map_err(Error::from)
             .and_then(|()| self.record(Signature::Own));
         if result.is_err() && !marked {
-            pr_warn!(
-                "the storage could not be told that the save failed; there is no image on it\n"
-            );
+            engine.report.warn(format_args!(
+                "the storage could not be told that the save failed; there is no image on it"
+            ));
         } else if let Err(e) = result {
             pr_crit!(
                 "the mark of the image could not be taken off the storage: do not resume from it\n"

@@ -233,13 +233,13 @@ impl Pinned {
         };
         let own = self.at();
         if at.dev != own.dev || at.block != own.block {
-            pr_warn!(
-                "resume= names {} (offset {}), where no image will be: it goes to {} (offset {})\n",
+            engine::warn(format_args!(
+                "resume= names {} (offset {}), where no image will be: it goes to {} (offset {})",
                 at.dev,
                 at.block,
                 self.first.name(),
                 own.block
-            );
+            ));
         }
     }
 

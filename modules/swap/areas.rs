@@ -222,13 +222,13 @@ pub(crate) fn warn_about_resume(chosen: &[Candidate]) {
         return;
     };
     if !is_at(&primary.area, &at) {
-        pr_warn!(
-            "resume= names {} (offset {}), where no image will be: it goes to {} (offset {})\n",
+        engine::warn(format_args!(
+            "resume= names {} (offset {}), where no image will be: it goes to {} (offset {})",
             at.dev,
             at.block,
             primary.header.name(),
             primary.header.block
-        );
+        ));
     }
 }
 
