@@ -16,6 +16,8 @@ pub mod buf;
 pub mod checksum;
 pub mod crypto;
 mod ffi;
+#[cfg(CONFIG_DORMOUSE_GENL)]
+pub mod genl;
 pub mod hibernate;
 pub mod ioq;
 #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]

@@ -3,13 +3,17 @@
  * What core/sys/ needs of C: static inlines, macros, loops over pages, and
  * functions that are not for modules. The contracts are in the .c files.
  *
- * Kbuild makes Rust declarations of this file. It uses <linux/types.h> only, so
- * that libclang understands it whatever the kernel is built with.
+ * Kbuild makes Rust declarations of this file. It uses <linux/types.h> and
+ * numbers of our own only, so that libclang understands it whatever the kernel is
+ * built with.
  */
 #ifndef _DORMOUSE_SHIM_H
 #define _DORMOUSE_SHIM_H
 
 #include <linux/types.h>
+#ifdef CONFIG_DORMOUSE_GENL
+#include <uapi/linux/hibernate.h>
+#endif
 
 struct dormouse_aead;
 struct dormouse_attr;
@@ -17,6 +21,7 @@ struct dormouse_bdev;
 struct dormouse_comp;
 struct dormouse_dir;
 struct dormouse_gate;
+struct dormouse_genl_msg;
 struct dormouse_hmac;
 struct dormouse_ioq;
 struct dormouse_key;
@@ -131,6 +136,32 @@ ssize_t dormouse_sock_send(struct dormouse_sock *conn, const void *bytes, size_t
 			   bool more);
 ssize_t dormouse_sock_receive(struct dormouse_sock *conn, void *bytes, size_t len);
 void dormouse_sock_close(struct dormouse_sock *conn, bool orderly);
+
+/* shim_genl.c */
+
+/**
+ * struct dormouse_genl_ops - What is done when somebody asks.
+ * @answer: Puts the attributes of the answer to command @command into @msg.
+ * @abort: Stops the cycle that is under way.
+ *
+ * Both are called in process context, may sleep, and may be called by several
+ * threads at once. They return 0 or a negative error code, which the asker gets.
+ */
+struct dormouse_genl_ops {
+	int (*answer)(void *ctx, u32 command, struct dormouse_genl_msg *msg);
+	int (*abort)(void *ctx);
+};
+
+int dormouse_genl_register(const struct dormouse_genl_ops *ops, void *ctx);
+void dormouse_genl_unregister(void);
+struct dormouse_genl_msg *dormouse_genl_begin(u32 command);
+void dormouse_genl_end(struct dormouse_genl_msg *msg, bool send);
+int dormouse_genl_put_u8(struct dormouse_genl_msg *msg, u16 attr, u8 value);
+int dormouse_genl_put_u32(struct dormouse_genl_msg *msg, u16 attr, u32 value);
+int dormouse_genl_put_s32(struct dormouse_genl_msg *msg, u16 attr, s32 value);
+int dormouse_genl_put_uint(struct dormouse_genl_msg *msg, u16 attr, u64 value);
+int dormouse_genl_put_text(struct dormouse_genl_msg *msg, u16 attr, const char *text,
+			   size_t len);
 
 /* shim_crypto.c */
 

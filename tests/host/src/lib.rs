@@ -14,6 +14,7 @@ mod pure {
     pub mod extent;
     pub mod fill;
     pub mod image;
+    pub mod pace;
     pub mod plan;
     pub mod sort;
     pub mod target;
@@ -26,11 +27,18 @@ pub mod netblock {
     pub mod proto;
 }
 
+/// The pure parts of the module for generic netlink.
+#[path = "../../../ui"]
+pub mod ui {
+    pub mod rates;
+}
+
 pub use pure::{
     blockmap,
     extent,
     fill,
     image,
+    pace,
     plan,
     sort,
     target, //

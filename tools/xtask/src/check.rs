@@ -61,6 +61,7 @@ const PARTS: &[(&str, Part)] = &[
     ("format", style::format),
     ("clippy", style::clippy),
     ("checkpatch", style::checkpatch),
+    ("generated", style::generated),
     ("tools", host::tools),
     ("host", host::pure),
     ("fuzz", host::fuzz),

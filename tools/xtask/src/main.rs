@@ -19,6 +19,7 @@ mod progress;
 mod system;
 mod torture;
 mod vm;
+mod ynl;
 
 use kernel::Config;
 use paths::Paths;
@@ -51,6 +52,8 @@ enum Task {
     Bench(bench::Args),
     /// Runs a shell script in a guest, over one or several boots
     Vm(vm::Args),
+    /// Generates the sources that come from the netlink specification
+    Ynl,
 }
 
 fn run(task: Task) -> Result<bool> {
@@ -75,6 +78,7 @@ fn run(task: Task) -> Result<bool> {
         Task::Torture(args) => torture::run(&paths, &args),
         Task::Bench(args) => bench::run(&paths, args),
         Task::Vm(args) => vm::run(&paths, args),
+        Task::Ynl => ynl::write(&paths).map(|()| true),
     }
 }
 

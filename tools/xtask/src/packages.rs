@@ -66,6 +66,15 @@ pub const GUEST: &[Need] = &[
     need(&["swtpm"], "a TPM for guests"),
     need(&["swtpm-tools"], "makes that TPM"),
     need(&["keyutils"], "keys that no passphrase makes, in guests"),
+    need(&["python3"], "the kernel's netlink client, in guests"),
+    need(&["python3-yaml"], "the same"),
+];
+
+/// What the kernel's tools for netlink specifications take.
+pub const YNL: &[Need] = &[
+    need(&["python3"], "runs them"),
+    need(&["python3-yaml"], "specifications are YAML"),
+    need(&["python3-jsonschema"], "checks them against the schema"),
 ];
 
 /// Rust for the kernel, for bindgen and for the checks of style.

@@ -15,6 +15,7 @@ mod indexes;
 mod maps;
 mod plans;
 mod random;
+mod rates;
 mod roots;
 mod superblocks;
 mod targets;

@@ -12,6 +12,7 @@ use crate::hash::files_below;
 use crate::kernel::{self, Config};
 use crate::packages;
 use crate::paths::Paths;
+use crate::ynl;
 
 /// Folders with our sources.
 const FOLDERS: &[&str] = &[
@@ -122,4 +123,16 @@ pub fn checkpatch(paths: &Paths) -> Result<Tally> {
         good &= judge(&output) == Tally::of(true);
     }
     Ok(Tally::of(good))
+}
+
+/// The files that the kernel's generator makes of our netlink specification.
+pub fn generated(paths: &Paths) -> Result<Tally> {
+    let (stale, good) = ynl::stale(paths)?;
+    for name in &stale {
+        println!("{name} is not what comes out now: run 'cargo xtask ynl'");
+    }
+    Ok(Tally {
+        passed: good,
+        failed: stale.len(),
+    })
 }
