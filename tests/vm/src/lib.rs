@@ -19,6 +19,7 @@ mod files;
 mod image;
 mod mounts;
 mod netblock;
+mod netlink;
 mod places;
 mod power;
 mod refusals;
@@ -103,6 +104,7 @@ pub fn all() -> Vec<Scenario> {
         power::SCENARIOS,
         shortages::SCENARIOS,
         netblock::SCENARIOS,
+        netlink::SCENARIOS,
     ]
     .concat()
 }
