@@ -62,7 +62,8 @@ pub struct Args {
     /// Memory that the guest's workload fills, in MiB [default: 400, with --icount 100]
     #[arg(long)]
     workload: Option<u32>,
-    /// Measure so many times and take medians [default: 1 with swsusp, 5 otherwise]
+    /// Measure so many times and take medians [default: 1 with swsusp, 3 on the
+    /// network, 5 otherwise]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     repeat: Option<u32>,
     /// Count instructions of one processor instead of measuring time
@@ -124,7 +125,11 @@ pub fn run(paths: &Paths, args: Args) -> Result<bool> {
             system: system.clone(),
             mem_mib: args.mem,
             vcpus: vcpus[0],
-            rounds: args.repeat.unwrap_or(5),
+            rounds: args.repeat.unwrap_or(match rows {
+                // Most of it is dd.
+                Rows::Network => 3,
+                _ => 5,
+            }),
         };
         others.extend(compare(paths, &args, &setup, rows)?);
     }
