@@ -75,6 +75,9 @@ const FILE: &str = "/sys/power/hibernate/modules/file";
 /// Size of the files: enough for any image of these guests.
 const SIZE: &str = "256M";
 
+/// Ends what holds files open, and waits until it has let go of them.
+const LET_GO: &str = "killall sleep; while pidof sleep > /dev/null; do usleep 50000; done";
+
 /// Memory of the machines, in MiB: a part of it caches the file that is made.
 pub const MEM_MIB: u32 = 400;
 
@@ -185,7 +188,7 @@ fn cycles(vm: &mut Vm, fs: &str, appends: &[String]) -> Result<()> {
     set(vm, "target", "auto")?;
     // What is seen of the file now is what the device has.
     vm.run("head -c 15 /mnt/image | grep -q DORMOUSE-FILE-1")?;
-    vm.run("rm /mnt/image && killall sleep && umount /mnt")?;
+    vm.run(&format!("rm /mnt/image; {LET_GO}; umount /mnt"))?;
     vm.power_off()?;
     fsck(vm, fs)?;
     vm.assert_clean()
@@ -297,7 +300,7 @@ fn beside_swap(lab: &Lab) -> Result<()> {
         resume(&mut vm)?;
         expect_type(&vm, 1, "swap")?;
     }
-    vm.run("umount /mnt 2>/dev/null; killall sleep; umount /mnt")?;
+    vm.run(&format!("{LET_GO}; umount /mnt"))?;
     vm.run(&format!("echo {} > {FOLDER}/target", lines[1]))?;
     ensure!(
         get(&mut vm, "image")?.contains("consumed"),

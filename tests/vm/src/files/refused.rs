@@ -5,7 +5,7 @@
 use anyhow::{ensure, Result};
 use dormouse_vm::Vm;
 
-use super::{host, FILE};
+use super::{host, FILE, LET_GO};
 use crate::steps::{expect_result, get, refused, set, with_program};
 use crate::Lab;
 
@@ -247,7 +247,7 @@ fn blocks(vm: &mut Vm) -> Result<()> {
             ETXTBSY,
             "is open for writing by somebody",
         )?;
-        vm.run("killall sleep; sleep 0.3")?;
+        vm.run(LET_GO)?;
         set(vm, "target", &path)?;
         set(vm, "target", "auto")?;
     }
