@@ -12,6 +12,7 @@ use anyhow::Result;
 use dormouse_vm::{System, Vm};
 
 mod aborts;
+mod command;
 mod cycles;
 mod damage;
 mod encryption;
@@ -105,6 +106,7 @@ pub fn all() -> Vec<Scenario> {
         shortages::SCENARIOS,
         netblock::SCENARIOS,
         netlink::SCENARIOS,
+        command::SCENARIOS,
     ]
     .concat()
 }

@@ -28,7 +28,7 @@ pub const OURS: &[&str] = &["Kbuild", "Kconfig", "core", "modules", "ui", "kunit
 /// Where that is in the tree.
 pub const PLACE: &str = "kernel/power/dormouse";
 /// What is in those folders without being ours to build, in rsync's words.
-const HIDDEN: &[&str] = &["/ui/client", "*.o", "*.ko", "*.cmd", "*.rmeta"];
+const HIDDEN: &[&str] = &["/ui/client", "/ui/image", "*.o", "*.ko", "*.cmd", "*.rmeta"];
 
 /// Whether `file` below `folder` is a source for kbuild, by the same rules.
 pub fn is_source(folder: &Path, file: &Path) -> bool {
@@ -40,7 +40,10 @@ pub fn is_source(folder: &Path, file: &Path) -> bool {
     let built = [".o", ".ko", ".cmd", ".rmeta"]
         .iter()
         .any(|end| name.ends_with(end));
-    !built && !file.starts_with(folder.join("ui/client"))
+    let hidden = ["ui/client", "ui/image"]
+        .iter()
+        .any(|path| file.starts_with(folder.join(path)));
+    !built && !hidden
 }
 
 /// Version of the installed kernel source.

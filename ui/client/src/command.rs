@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The subcommands, one to a file.
+
+pub mod abort;
+pub mod config;
+pub mod generate;
+pub mod hibernate;
+pub mod key;
+pub mod resume;
+pub mod status;
+pub mod watch;

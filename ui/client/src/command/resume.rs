@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `dormouse resume`.
+
+use anyhow::{bail, Result};
+use dormouse_image::target::Target;
+use nix::errno::Errno;
+
+use crate::cli::Context;
+use crate::failure::{Code, Failure};
+
+/// Options of `resume`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Where the image is; any form that the setting "target" takes but "auto". Without it, where
+    /// resume= or the setting "target" says
+    #[arg(conflicts_with = "retry")]
+    target: Option<String>,
+    /// Take an image whose restore was begun before
+    #[arg(long)]
+    retry: bool,
+}
+
+/// Asks the kernel for a resume. Returns only when there was none.
+///
+/// # Errors
+///
+/// Why there was none.
+pub fn run(context: &Context, args: &Args) -> Result<()> {
+    let value = match (&args.target, args.retry) {
+        (None, false) => "1",
+        (None, true) => "retry",
+        (Some(target), _) => match Target::parse(target) {
+            Ok(Target::Auto) => {
+                let why = "say where the image is, or nothing to look where resume= says";
+                return Err(Failure::error(Code::Usage, why));
+            }
+            Ok(_) => target,
+            Err(why) => return Err(Failure::error(Code::Usage, why.sentence())),
+        },
+    };
+    let before = context.control.last_result()?;
+    let Err(error) = context.control.ask("resume", value)? else {
+        return context.output.say("nothing was restored");
+    };
+    let last = context.control.last_result()?;
+    let reason = match last.errno {
+        0 => String::new(),
+        _ if last == before && last.reason_of(&error).is_empty() => String::new(),
+        _ => format!(": {}", last.sentence),
+    };
+    match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+        Errno::ENODEV => Err(Failure::error(
+            Code::Nothing,
+            format!("there is no image to resume{reason}"),
+        )),
+        Errno::EPERM if reason.is_empty() => bail!(
+            "resuming is switched off: \"noresume\" or \"nohibernate\" on the command line, or lockdown; \"dormouse doctor\" says which"
+        ),
+        Errno::EBUSY if reason.is_empty() => {
+            bail!("a cycle is under way already: \"dormouse watch\" shows it")
+        }
+        Errno::EINVAL if reason.is_empty() => {
+            bail!("the kernel does not take \"{value}\": its log says why")
+        }
+        _ if reason.is_empty() => bail!("not resumed: {error}; the kernel log says more"),
+        _ => bail!("not resumed{reason} ({})", last.errno),
+    }
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the rest of the system says of itself: memory and swap space.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// The system below a root folder.
+pub struct System(PathBuf);
+
+/// Memory, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// All of it.
+    pub total: u64,
+    /// What is not free.
+    pub in_use: u64,
+    /// What would be left of that without caches.
+    pub without_caches: u64,
+}
+
+/// An active swap area.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SwapArea {
+    /// Path of the device or file.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// Bytes that nobody uses.
+    pub free: u64,
+    /// Why no image can be in it.
+    pub unusable: Option<&'static str>,
+}
+
+impl System {
+    /// The system whose root folder is `root`.
+    pub fn new(root: &Path) -> Self {
+        System(root.to_path_buf())
+    }
+
+    /// A path of the system.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.0.join(path.trim_start_matches('/'))
+    }
+
+    /// A text file of the system, if it can be read.
+    pub fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.path(path)).ok()
+    }
+
+    /// Its memory.
+    ///
+    /// # Errors
+    ///
+    /// When /proc is not there.
+    pub fn memory(&self) -> Result<Memory> {
+        let path = self.path("proc/meminfo");
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}: is /proc mounted?", path.display()))?;
+        memory(&text).with_context(|| format!("{} has no \"MemTotal\"", path.display()))
+    }
+
+    /// Its active swap areas.
+    pub fn swaps(&self) -> Vec<SwapArea> {
+        let text = self.read("proc/swaps").unwrap_or_default();
+        text.lines().skip(1).filter_map(swap_area).collect()
+    }
+}
+
+fn memory(text: &str) -> Option<Memory> {
+    let field = |name: &str| -> Option<u64> {
+        let mut lines = text.lines();
+        let rest = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        let kib: u64 = rest.split_whitespace().next()?.parse().ok()?;
+        kib.checked_mul(1024)
+    };
+    let or_none = |name| field(name).unwrap_or(0);
+    let total = field("MemTotal")?;
+    let in_use = total.saturating_sub(or_none("MemFree"));
+    let files = or_none("Cached").saturating_sub(or_none("Shmem"));
+    let caches = files
+        .saturating_add(or_none("Buffers"))
+        .saturating_add(or_none("SReclaimable"));
+    Some(Memory {
+        total,
+        in_use,
+        without_caches: in_use.saturating_sub(caches),
+    })
+}
+
+/// One line of `/proc/swaps`, where blanks in a path are octal.
+fn swap_area(line: &str) -> Option<SwapArea> {
+    let mut words = line.split_whitespace();
+    let path = words.next()?.replace("\\040", " ");
+    words.next()?;
+    let mut kib = || words.next()?.parse::<u64>().ok()?.checked_mul(1024);
+    let (size, used) = (kib()?, kib()?);
+    let unusable = match path.strip_prefix("/dev/").unwrap_or_default() {
+        name if name.starts_with("zram") || name.starts_with("ram") => {
+            Some("is in memory and lost when the machine goes down")
+        }
+        name if name.starts_with("loop") => Some("is on a loop device"),
+        _ => None,
+    };
+    Some(SwapArea {
+        path,
+        size,
+        free: size.saturating_sub(used),
+        unusable,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_meminfo() {
+        let text = "MemTotal:        1000 kB\nMemFree:          400 kB\nMemAvailable:  1 kB\n\
+                    Buffers:  10 kB\nCached:  200 kB\nShmem:  50 kB\nSReclaimable: 40 kB\n";
+        let memory = memory(text).unwrap();
+        assert_eq!(memory.total, 1000 << 10);
+        assert_eq!(memory.in_use, 600 << 10);
+        assert_eq!(memory.without_caches, 400 << 10);
+        assert!(super::memory("MemFree: 4 kB\n").is_none());
+    }
+
+    #[test]
+    fn reads_swaps() {
+        let line = "/my\\040swap   file\t\t1024\t\t24\t\t-2";
+        let area = swap_area(line).unwrap();
+        assert_eq!((area.path.as_str(), area.free), ("/my swap", 1000 << 10));
+        assert_eq!(area.unusable, None);
+        for bad in ["/dev/zram0 partition 8 0 100", "/dev/loop7 partition 8 0 1"] {
+            assert!(swap_area(bad).unwrap().unusable.is_some());
+        }
+        assert!(swap_area("").is_none());
+        assert!(swap_area("/dev/vda partition x 0").is_none());
+    }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `dormouse hibernate`, `resume`, `abort` and `watch`.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::fake::Fake;
+
+#[test]
+fn hibernates() {
+    let fake = Fake::new();
+    fake.set(
+        "last_result",
+        "0 resumed resumed: saved 4 kB in 1 ms, loaded in 1 ms\n",
+    );
+    let ran = fake.run("hibernate --compressor zstd --mode reboot");
+    assert_eq!(ran.works(), "resumed: saved 4 kB in 1 ms, loaded in 1 ms\n");
+    assert_eq!(fake.get("start"), "1");
+    // What was for this time only is as it was.
+    assert_eq!(fake.get("compressor"), "lz4");
+    let disk = std::fs::read_to_string(fake.root().join("sys/power/disk")).unwrap();
+    assert_eq!(disk, "platform");
+    fake.put("sys/power/disk", "[platform] shutdown\n");
+    let ran = fake.run("hibernate --json");
+    assert_eq!(ran.json()["step"], "resumed");
+
+    fake.set("compressor", "none [lz4]\n");
+    fake.set("start", "");
+    fake.run("hibernate --compressor lzo --mode sleep")
+        .fails(2, "there are platform, shutdown");
+    assert_eq!(
+        (fake.get("start").as_str(), fake.get("compressor").as_str()),
+        ("", "lz4")
+    );
+
+    fake.set("compressor", "none [lz4]\n");
+    fake.set(
+        "last_result",
+        "-5 resumed the mark could not be taken off\n",
+    );
+    fake.run("hibernate")
+        .fails(1, "the mark could not be taken off (-5)");
+}
+
+#[test]
+fn resumes() {
+    let fake = Fake::new();
+    for (args, value) in [
+        ("resume", "1"),
+        ("resume --retry", "retry"),
+        ("resume /dev/vda2", "/dev/vda2"),
+        ("resume nbd://192.0.2.1/x", "nbd://192.0.2.1/x"),
+    ] {
+        assert_eq!(fake.run(args).works(), "nothing was restored\n");
+        assert_eq!(fake.get("resume"), value);
+    }
+    fake.run("resume auto").fails(2, "say where");
+    fake.run("resume here").fails(2, "a target is auto, a path");
+    assert_eq!(fake.run("resume /dev/vda --retry").code, 2);
+}
+
+#[test]
+fn aborts() {
+    let fake = Fake::new();
+    fake.set("state", "write\n");
+    assert!(fake.run("abort").works().contains("in step \"write\""));
+    assert_eq!(fake.get("abort"), "1");
+}
+
+#[test]
+fn watches() {
+    let fake = Fake::new();
+    fake.run("watch --now").fails(3, "no cycle is under way");
+    fake.set("progress", "write 256 1024 1000 500\n");
+    let child = fake
+        .command()
+        .arg("watch")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    fake.set("progress", "power-down 1024 1024 1000 2000\n");
+    std::thread::sleep(Duration::from_millis(500));
+    fake.set("last_result", "0 resumed resumed: saved\n");
+    fake.set("progress", "idle 1024 1024 1000 2000\n");
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let expected =
+        "writing: 25 %  1.0 MiB of 4.0 MiB, 2 MB/s, 2 s left\ngoing down\nresumed: saved\n";
+    assert_eq!(text, expected);
+    assert!(output.status.success());
+
+    fake.set("last_result", "-125 write stopped on request\n");
+    let ran = fake.run("watch --now --json");
+    ran.fails(1, "failed in step \"write\" (-125)");
+    assert_eq!(ran.json()["result"]["errno"], -125);
+}
+
+#[test]
+fn stays_awake_and_takes_itself_off_the_list() {
+    let fake = Fake::new();
+    fake.set("keep_running", "77\n");
+    fake.set("progress", "load 1 2 3 4\n");
+    let child = fake
+        .command()
+        .args(["watch", "--stay-awake"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(fake.get("keep_running"), format!("77 {}", child.id()));
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(child.id() as i32),
+        nix::sys::signal::Signal::SIGINT,
+    )
+    .unwrap();
+    let status = child.wait_with_output().unwrap().status;
+    assert!(!status.success());
+    assert_eq!(fake.get("keep_running"), "77");
+}
