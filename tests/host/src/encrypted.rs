@@ -1,206 +1,48 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Encrypted images, written and read with the pure code of the kernel and with the ciphers of
-//! RustCrypto: an implementation that has nothing in common with the kernel's.
+//! Encrypted images, written and read with the pure code of the kernel and with ciphers that have
+//! nothing in common with the kernel's.
 
 use std::collections::BTreeMap;
 
-use aes_gcm::aead::{Aead, KeyInit, Payload};
-use aes_gcm::Aes256Gcm;
-use chacha20poly1305::ChaCha20Poly1305;
-use hmac::Mac;
-use sha2::Sha256;
+use dormouse_image::keys::wrapping_key;
+pub use dormouse_image::keys::{Cipher, Keys, RustHmac};
+use dormouse_image::open::Opened;
+use dormouse_image::undo::Undo;
 
 use crate::image::cipher::params::{KeyType, Params, SALT_BYTES, WRAPPED_BYTES};
-use crate::image::cipher::{
-    self, Hmac, Place, Purpose, FRAME_BOUND_MAX, KEY_BYTES, NONCE_BYTES, TAG_BYTES,
-};
+use crate::image::cipher::{self, Place, KEY_BYTES, TAG_BYTES};
 use crate::image::commit::{self, Commit};
-use crate::image::frame::{self, frames, Frame, FrameWriter, Kind};
-use crate::image::header::{self, Header, HeaderBuilder, Transform, TransformKind};
-use crate::image::index::{entries, Entry, IndexWriter, Source};
-use crate::image::root::{self, check_disjoint, chunks, Chunk, Space};
+use crate::image::frame::{self, FrameWriter, Kind};
+use crate::image::header::{self, HeaderBuilder, Transform, TransformKind};
+use crate::image::index::{Entry, IndexWriter, Source};
+use crate::image::root::{self, Chunk};
 use crate::image::superblock::Superblock;
-use crate::image::{wire, Error, ImageId, Result, BLOCK, PAGE};
+use crate::image::{wire, Error, Result, BLOCK, PAGE};
+use crate::reader::{each_frame, error_of};
 use crate::samples::{self, page, COMMIT_BLOCK, FACTS, HEADER_BLOCK, ID};
 
-/// HMAC-SHA256 of RustCrypto.
-pub struct RustHmac;
-
-impl Hmac for RustHmac {
-    type Error = Error;
-
-    fn hmac(&mut self, key: &[u8], parts: &[&[u8]], out: &mut [u8; KEY_BYTES]) -> Result {
-        let mut mac =
-            <::hmac::Hmac<Sha256> as Mac>::new_from_slice(key).map_err(|_| Error::BadLength)?;
-        for part in parts {
-            mac.update(part);
-        }
-        out.copy_from_slice(&mac.finalize().into_bytes());
-        Ok(())
+/// Makes a frame of the sample.
+fn frame(keys: &Keys, frame_no: u64, kind: Kind, pages: &[(u64, u32)], plain: &[u8]) -> Vec<u8> {
+    let mut out = vec![0xee; frame::worst_case(plain.len() + TAG_BYTES)];
+    let mut writer = FrameWriter::begin(&mut out, kind, frame_no, &ID).expect("room");
+    for &(pfn, count) in pages {
+        writer.add_extent(pfn, count).expect("a sample");
     }
-}
-
-/// The encryptors of the kernel, by the names of their modules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cipher {
-    /// `aes-gcm`.
-    AesGcm,
-    /// `chacha20-poly1305`.
-    ChaCha20Poly1305,
-}
-
-impl Cipher {
-    /// Both.
-    pub const ALL: [Cipher; 2] = [Cipher::AesGcm, Cipher::ChaCha20Poly1305];
-
-    /// Name of the module.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Cipher::AesGcm => "aes-gcm",
-            Cipher::ChaCha20Poly1305 => "chacha20-poly1305",
-        }
-    }
-
-    fn of(name: &str) -> Result<Cipher> {
-        let mut all = Cipher::ALL.into_iter();
-        all.find(|c| c.name() == name).ok_or(Error::UnknownFeature)
-    }
-
-    fn encrypt(
-        self,
-        key: &[u8; KEY_BYTES],
-        nonce: &[u8; NONCE_BYTES],
-        aad: &[u8],
-        msg: &[u8],
-    ) -> Vec<u8> {
-        let payload = Payload { msg, aad };
-        match self {
-            Cipher::AesGcm => Aes256Gcm::new(key.into()).encrypt(nonce.into(), payload),
-            Cipher::ChaCha20Poly1305 => {
-                ChaCha20Poly1305::new(key.into()).encrypt(nonce.into(), payload)
-            }
-        }
-        .expect("short enough")
-    }
-
-    fn decrypt(
-        self,
-        key: &[u8; KEY_BYTES],
-        nonce: &[u8; NONCE_BYTES],
-        aad: &[u8],
-        msg: &[u8],
-    ) -> Result<Vec<u8>> {
-        let payload = Payload { msg, aad };
-        match self {
-            Cipher::AesGcm => Aes256Gcm::new(key.into()).decrypt(nonce.into(), payload),
-            Cipher::ChaCha20Poly1305 => {
-                ChaCha20Poly1305::new(key.into()).decrypt(nonce.into(), payload)
-            }
-        }
-        .map_err(|_| Error::BadTag)
-    }
-}
-
-fn derive(key: &[u8; KEY_BYTES], purpose: Purpose, cipher: Cipher) -> Result<[u8; KEY_BYTES]> {
-    let mut out = [0; KEY_BYTES];
-    cipher::expand(&mut RustHmac, key, purpose, cipher.name(), &mut out)?;
-    Ok(out)
-}
-
-fn wrapping_key(
-    user_key: &[u8],
-    salt: &[u8; SALT_BYTES],
-    cipher: Cipher,
-) -> Result<[u8; KEY_BYTES]> {
-    let mut extracted = [0; KEY_BYTES];
-    cipher::extract(&mut RustHmac, salt, user_key, &mut extracted)?;
-    derive(&extracted, Purpose::Wrap, cipher)
-}
-
-/// The keys of an image that was opened.
-pub struct Keys {
-    cipher: Cipher,
-    frames: [u8; KEY_BYTES],
-    seal: [u8; KEY_BYTES],
-}
-
-impl Keys {
-    fn of(data_key: &[u8; KEY_BYTES], cipher: Cipher) -> Result<Keys> {
-        Ok(Keys {
-            cipher,
-            frames: derive(data_key, Purpose::Frames, cipher)?,
-            seal: derive(data_key, Purpose::Seal, cipher)?,
-        })
-    }
-
-    /// Opens the parameters of the encryptor `name`.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with them; [`Error::BadTag`] also for a wrong key.
-    pub fn open(user_key: &[u8], name: &str, parameters: &[u8]) -> Result<Keys> {
-        let cipher = Cipher::of(name)?;
-        let p = Params::decode(parameters)?;
-        let mut bound = [0; cipher::params::BOUND_MAX];
-        let len = p.bound(name, &mut bound)?;
-        let key = wrapping_key(user_key, &p.salt, cipher)?;
-        let nonce = cipher::wrap_nonce();
-        let data_key = cipher.decrypt(&key, &nonce, &bound[..len], &p.wrapped)?;
-        let data_key = data_key.try_into().map_err(|_| Error::BadLength)?;
-        Keys::of(&data_key, cipher)
-    }
-
-    fn tag(&self, parts: &[&[u8]]) -> Result<[u8; commit::TAG_BYTES]> {
-        let mut sum = [0; KEY_BYTES];
-        RustHmac.hmac(&self.seal, parts, &mut sum)?;
-        let mut tag = [0; commit::TAG_BYTES];
-        tag[..KEY_BYTES].copy_from_slice(&sum);
-        Ok(tag)
-    }
-
-    fn undo(&self, id: ImageId, frame: &Frame<'_>, bit: u8) -> Result<Vec<u8>> {
-        if frame.applied != bit {
-            return Err(Error::BadTransform);
-        }
-        let place = Place::of(id, frame);
-        let mut bound = [0; FRAME_BOUND_MAX];
-        let len = place.bound(&mut bound)?;
-        let nonce = place.nonce();
-        let plain = self
-            .cipher
-            .decrypt(&self.frames, &nonce, &bound[..len], frame.payload)?;
-        if plain.len() != frame.raw_len as usize {
-            return Err(Error::BadLength);
-        }
-        Ok(plain)
-    }
-
-    fn frame(&self, frame_no: u64, kind: Kind, pages: &[(u64, u32)], plain: &[u8]) -> Vec<u8> {
-        let mut out = vec![0xee; frame::worst_case(plain.len() + TAG_BYTES)];
-        let mut writer = FrameWriter::begin(&mut out, kind, frame_no, &ID).expect("room");
-        for &(pfn, count) in pages {
-            writer.add_extent(pfn, count).expect("a sample");
-        }
-        let (extents, payload) = writer.split();
-        let place = Place {
-            image_id: ID,
-            frame_no,
-            kind,
-            applied: 1,
-            raw_len: plain.len() as u32,
-            extents,
-        };
-        let mut bound = [0; FRAME_BOUND_MAX];
-        let len = place.bound(&mut bound).expect("a sample");
-        let stored = self
-            .cipher
-            .encrypt(&self.frames, &place.nonce(), &bound[..len], plain);
-        payload[..stored.len()].copy_from_slice(&stored);
-        let len = writer.finish(1, plain.len() as u32, stored.len() as u32);
-        out.truncate(len.expect("a sample"));
-        out
-    }
+    let (extents, payload) = writer.split();
+    let place = Place {
+        image_id: ID,
+        frame_no,
+        kind,
+        applied: 1,
+        raw_len: plain.len() as u32,
+        extents,
+    };
+    let stored = keys.encrypt(&place, plain).expect("a sample");
+    payload[..stored.len()].copy_from_slice(&stored);
+    let len = writer.finish(1, plain.len() as u32, stored.len() as u32);
+    out.truncate(len.expect("a sample"));
+    out
 }
 
 /// Key of the user that the sample is made with.
@@ -221,6 +63,7 @@ pub fn parameters(user_key: &[u8], cipher: Cipher) -> (Vec<u8>, Keys) {
     let len = p.bound(cipher.name(), &mut bound).expect("a sample");
     let key = wrapping_key(user_key, &salt, cipher).expect("any key will do");
     let wrapped = cipher.encrypt(&key, &cipher::wrap_nonce(), &bound[..len], &data_key);
+    let wrapped = wrapped.expect("short enough");
     p.wrapped.copy_from_slice(&wrapped);
     let mut out = vec![0; header::PARAMS_MAX];
     let len = p.encode(&mut out).expect("a sample");
@@ -247,7 +90,7 @@ fn index(keys: &Keys) -> Vec<u8> {
         index.push(Entry { pfn, count, source }).expect("a sample");
     }
     let raw = index.payload().to_vec();
-    keys.frame(RUNS.len() as u64, Kind::Index, &[], &raw)
+    frame(keys, RUNS.len() as u64, Kind::Index, &[], &raw)
 }
 
 /// Returns a whole encrypted image: superblock, and blocks.
@@ -267,7 +110,7 @@ pub fn image(cipher: Cipher) -> (Vec<u8>, Vec<u8>) {
     let mut parts = [(vec![], 0), (vec![], 0), (index(&keys), root::FLAG_INDEX)];
     for (frame_no, run) in RUNS.into_iter().enumerate() {
         let plain: Vec<u8> = (run.0..run.0 + u64::from(run.1)).flat_map(page).collect();
-        let frame = keys.frame(frame_no as u64, Kind::Data, &[run], &plain);
+        let frame = frame(&keys, frame_no as u64, Kind::Data, &[run], &plain);
         parts[frame_no % 2].0.extend(frame);
     }
     let mut blocks = vec![0; (COMMIT_BLOCK as usize + 1) * BLOCK];
@@ -314,107 +157,32 @@ pub fn image(cipher: Cipher) -> (Vec<u8>, Vec<u8>) {
     (samples::superblock_bytes(), blocks)
 }
 
-fn part(blocks: &[u8], block: u64, len: usize) -> Result<&[u8]> {
-    let at = usize::try_from(block)
-        .ok()
-        .and_then(|b| b.checked_mul(BLOCK));
-    let part = at.and_then(|at| blocks.get(at..at.checked_add(len)?));
-    part.ok_or(Error::Truncated)
-}
-
 /// Reads an encrypted image whose linear space is `blocks`, in the order of trust of the kernel,
-/// and returns the pages of its frames. Nothing but an encryptor was applied to them.
+/// and returns the pages of its frames.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// What is wrong with it; [`Error::BadTag`] if it is not encrypted.
 pub fn read(superblock: &[u8], blocks: &[u8], user_key: &[u8]) -> Result<BTreeMap<u64, Vec<u8>>> {
-    let sb = Superblock::decode(superblock)?.ok_or(Error::BadMagic)?;
-    if !sb.state.is_image() {
-        return Err(Error::BadState);
-    }
-    let area = part(blocks, sb.header_block, header::AREA_BYTES)?;
-    let header = Header::decode(area)?;
-    if header.facts.image_id != sb.image_id {
-        return Err(Error::OtherImage);
-    }
-    let last = header.transforms().last().ok_or(Error::BadTag)?;
-    if last.kind != TransformKind::Encrypt {
-        return Err(Error::BadTag);
-    }
-    let keys = Keys::open(user_key, last.name, last.params)?;
-    let commit = Commit::decode(part(blocks, sb.commit_block, BLOCK)?)?;
-    if commit.image_id != sb.image_id || commit.header_crc != header.crc {
-        return Err(Error::OtherImage);
-    }
-    let total = (blocks.len() / BLOCK) as u64;
-    let space = Space::of(total, sb.header_block, sb.commit_block, &commit)?;
-    let table = part(blocks, commit.root_block, commit.root_len()? as usize)?;
-    if wire::crc(table) != commit.root_crc {
-        return Err(Error::BadCrc);
-    }
-    let mut block = [0; BLOCK];
-    commit.encode_untagged(&mut block)?;
-    if !cipher::same(&keys.tag(&[area, table, &block])?, &commit.tag) {
-        return Err(Error::BadTag);
-    }
-    check_disjoint(table, &space, &mut vec![Default::default(); table.len()])?;
-    let bit = 1u8 << (header.transform_count() - 1);
-    read_frames(blocks, table, &space, &commit, |frame| {
-        keys.undo(sb.image_id, frame, bit)
-    })
-}
-
-fn read_frames(
-    blocks: &[u8],
-    table: &[u8],
-    space: &Space,
-    commit: &Commit,
-    undo: impl Fn(&Frame<'_>) -> Result<Vec<u8>>,
-) -> Result<BTreeMap<u64, Vec<u8>>> {
-    let mut stored = BTreeMap::new();
-    let mut index = Vec::new();
-    for chunk in chunks(table, space) {
-        let chunk = chunk?;
-        let bytes = part(blocks, chunk.block, chunk.used as usize)?;
-        for frame in frames(bytes, &commit.image_id, 1) {
-            let frame = frame?;
-            if (frame.kind == Kind::Index) != chunk.holds_index() {
-                return Err(Error::BadOrder);
-            }
-            let plain = undo(&frame)?;
-            if frame.kind == Kind::Index {
-                index.extend(entries(&plain, commit.frames).collect::<Result<Vec<_>>>()?);
-                continue;
-            }
-            let pfns = frame
-                .extents()
-                .flat_map(|e| e.pfn..e.pfn + u64::from(e.count));
-            for (pfn, bytes) in pfns.zip(plain.chunks(PAGE)) {
-                let before = stored.insert(pfn, (frame.frame_no, bytes.to_vec()));
-                if before.is_some() {
-                    return Err(Error::Overlap);
-                }
-            }
-        }
-    }
+    let superblock = Superblock::decode(superblock)?.ok_or(Error::BadMagic)?;
+    let opened = Opened::open(&blocks, superblock).map_err(error_of)?;
+    let encryptor = opened.encryptor().map_err(error_of)?;
+    let (name, parameters) = encryptor.ok_or(Error::BadTag)?;
+    let keys = Keys::open(user_key, name, parameters)?;
+    opened.check_tag(Some(&keys)).map_err(error_of)?;
+    let header = opened.header().map_err(error_of)?;
+    let mut undo = Undo::new(&header, Some(&keys)).map_err(|_| Error::UnknownFeature)?;
     let mut pages = BTreeMap::new();
-    let mut fills = 0;
-    for entry in index {
-        let Source::Frame(number) = entry.source else {
-            fills += u64::from(entry.count);
-            continue;
-        };
-        for pfn in entry.pfn..entry.pfn + u64::from(entry.count) {
-            let (frame_no, bytes) = stored.remove(&pfn).ok_or(Error::BadFrameNo)?;
-            if frame_no != number {
-                return Err(Error::BadFrameNo);
-            }
-            pages.insert(pfn, bytes);
+    each_frame(&opened, |ledger, frame| {
+        let plain = undo.frame(frame)?;
+        if frame.kind == Kind::Index {
+            return ledger.index(&plain, &opened.commit);
         }
-    }
-    if pages.len() as u64 + fills != commit.image_pages || !stored.is_empty() {
-        return Err(Error::BadCount);
-    }
+        let pfns = frame
+            .extents()
+            .flat_map(|e| e.pfn..e.pfn + u64::from(e.count));
+        pages.extend(pfns.zip(plain.chunks(PAGE).map(<[u8]>::to_vec)));
+        Ok(())
+    })?;
     Ok(pages)
 }

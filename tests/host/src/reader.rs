@@ -4,14 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::extent::{Extent, ExtentList, Overlaps};
+use dormouse_image::fault::Fault;
+use dormouse_image::ledger::Ledger;
+use dormouse_image::open::Opened;
+
 use crate::image::commit::Commit;
-use crate::image::frame::{frames, Kind};
-use crate::image::header::Header;
-use crate::image::index::{entries, Source};
-use crate::image::root::{check_disjoint, chunks, Space};
+use crate::image::frame::{frames, Frame, Kind};
 use crate::image::superblock::{State, Superblock};
-use crate::image::{wire, Error, Result, BLOCK, PAGE};
+use crate::image::{Error, Result, PAGE};
 
 /// Contents of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,13 +46,6 @@ impl Image {
     }
 }
 
-fn blocks_at(blocks: &[u8], block: u64) -> Result<&[u8]> {
-    let at = usize::try_from(block)
-        .ok()
-        .and_then(|b| b.checked_mul(BLOCK));
-    at.and_then(|at| blocks.get(at..)).ok_or(Error::Truncated)
-}
-
 /// Reads an image whose linear space is `blocks`; `None` when there is none to resume.
 ///
 /// # Errors
@@ -65,102 +58,65 @@ pub fn read(superblock: &[u8], blocks: &[u8]) -> Result<Option<Image>> {
     if superblock.state != State::Committed {
         return Ok(None);
     }
-    let header = Header::decode(blocks_at(blocks, superblock.header_block)?)?;
-    let commit = Commit::decode(blocks_at(blocks, superblock.commit_block)?)?;
-    if header.facts.image_id != superblock.image_id || commit.image_id != superblock.image_id {
-        return Err(Error::OtherImage);
-    }
-    if commit.header_crc != header.crc {
-        return Err(Error::BadCrc);
-    }
-    let total = (blocks.len() / BLOCK) as u64;
-    let sb = &superblock;
-    let space = Space::of(total, sb.header_block, sb.commit_block, &commit)?;
-    let root_len = commit.root_len()? as usize;
-    let root = blocks_at(blocks, commit.root_block)?;
-    let root = root.get(..root_len).ok_or(Error::Truncated)?;
-    if wire::crc(root) != commit.root_crc {
-        return Err(Error::BadCrc);
-    }
-    check_disjoint(root, &space, &mut vec![Default::default(); root.len()])?;
-    let (pages, fills) = read_pages(blocks, root, &space, &header, &commit)?;
+    let opened = Opened::open(&blocks, superblock).map_err(error_of)?;
+    let header = opened.header().map_err(error_of)?;
+    let mut pages = BTreeMap::new();
+    let ledger = each_frame(&opened, |ledger, frame| {
+        if frame.kind == Kind::Index {
+            // The sample stores its index as it is.
+            return ledger.index(frame.payload, &opened.commit);
+        }
+        let pfns = frame
+            .extents()
+            .flat_map(|e| e.pfn..e.pfn + u64::from(e.count));
+        for (number, pfn) in pfns.enumerate() {
+            let contents = if frame.applied == 0 {
+                let page = &frame.payload[number * PAGE..(number + 1) * PAGE];
+                Contents::Plain(page.to_vec())
+            } else {
+                Contents::Transformed(frame.payload.to_vec(), number as u32)
+            };
+            pages.insert(pfn, contents);
+        }
+        Ok(())
+    })?;
     Ok(Some(Image {
         header: format!("{:?} {:?}", header.facts, header.transforms()),
-        superblock,
-        commit,
+        fills: ledger.fills().to_vec(),
+        superblock: opened.superblock.clone(),
+        commit: opened.commit.clone(),
         pages,
-        fills,
     }))
 }
 
-type Pages = (BTreeMap<u64, Contents>, Vec<(u64, u32, u64)>);
+/// What is wrong with the bytes of an image in memory.
+pub fn error_of(fault: Fault) -> Error {
+    fault.error().unwrap_or(Error::BadLength)
+}
 
-fn read_pages(
-    blocks: &[u8],
-    root: &[u8],
-    space: &Space,
-    header: &Header<'_>,
-    commit: &Commit,
-) -> Result<Pages> {
-    let mut stored = BTreeMap::new();
-    let mut index = Vec::new();
-    let mut frames_seen = 0;
-    for chunk in chunks(root, space) {
-        let chunk = chunk?;
-        let bytes = blocks_at(blocks, chunk.block)?;
-        let bytes = bytes.get(..chunk.used as usize).ok_or(Error::Truncated)?;
-        let (id, transforms) = (&commit.image_id, header.transform_count());
-        for frame in frames(bytes, id, transforms) {
+/// Calls `each` with every frame of `opened`, which enters those of the index into the accounts;
+/// then checks these.
+///
+/// # Errors
+///
+/// The first thing that is wrong.
+pub fn each_frame(
+    opened: &Opened<'_>,
+    mut each: impl FnMut(&mut Ledger, &Frame<'_>) -> Result,
+) -> Result<Ledger> {
+    let count = opened.header().map_err(error_of)?.transform_count();
+    let commit = &opened.commit;
+    let mut ledger = Ledger::new();
+    for chunk in opened.chunks().map_err(error_of)? {
+        ledger.chunk(&chunk);
+        let bytes = opened.chunk_bytes(&chunk).map_err(error_of)?;
+        for frame in frames(&bytes, &commit.image_id, count) {
             let frame = frame?;
-            frames_seen += 1;
-            if frame.frame_no >= commit.frames {
-                return Err(Error::BadFrameNo);
-            }
-            if (frame.kind == Kind::Index) != chunk.holds_index() {
-                return Err(Error::BadOrder);
-            }
-            if frame.kind == Kind::Index {
-                // The sample stores its index as it is.
-                index.extend(entries(frame.payload, commit.frames));
-                continue;
-            }
-            let pfns = frame
-                .extents()
-                .flat_map(|e| e.pfn..e.pfn + u64::from(e.count));
-            for (number, pfn) in pfns.enumerate() {
-                let contents = if frame.applied == 0 {
-                    let page = &frame.payload[number * PAGE..(number + 1) * PAGE];
-                    Contents::Plain(page.to_vec())
-                } else {
-                    Contents::Transformed(frame.payload.to_vec(), number as u32)
-                };
-                stored.insert((frame.frame_no, pfn), contents);
-            }
+            ledger.frame(&chunk, &frame, commit)?;
+            each(&mut ledger, &frame)?;
         }
     }
-    if frames_seen != commit.frames {
-        return Err(Error::BadCount);
-    }
-
-    let mut table = ExtentList::new(vec![Extent::default(); index.len()]);
-    let mut pages = BTreeMap::new();
-    let mut fills = Vec::new();
-    for entry in index {
-        let entry = entry?;
-        table.push(entry.pfn, u64::from(entry.count))?;
-        match entry.source {
-            Source::Fill(word) => fills.push((entry.pfn, entry.count, word)),
-            Source::Frame(frame_no) => {
-                for pfn in entry.pfn..entry.pfn + u64::from(entry.count) {
-                    let contents = stored.remove(&(frame_no, pfn));
-                    pages.insert(pfn, contents.ok_or(Error::BadFrameNo)?);
-                }
-            }
-        }
-    }
-    let table = table.seal(Overlaps::Refuse)?;
-    if table.total() != commit.image_pages || !stored.is_empty() {
-        return Err(Error::BadCount);
-    }
-    Ok((pages, fills))
+    ledger.check_frames(commit)?;
+    ledger.check_pages(commit)?;
+    Ok(ledger)
 }

@@ -2,18 +2,30 @@
 
 //! The command `dormouse` in a real guest.
 
-use anyhow::{bail, ensure, Result};
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use anyhow::{bail, ensure, Context, Result};
 use dormouse_vm::{Hibernated, Vm};
 
-use crate::steps::{expect_result, get, resume};
+use crate::encryption;
+use crate::image::{runs, Part};
+use crate::steps::{boot_fresh, expect_result, expect_type, get, resume};
 use crate::{Lab, Scenario};
 
 /// The scenarios of this file.
-pub const SCENARIOS: &[Scenario] = &[Scenario::new(
-    "command",
-    "status, config, hibernate, watch and abort of the command do what they say",
-    command,
-)];
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "command",
+        "status, config, hibernate, watch and abort of the command do what they say",
+        command,
+    ),
+    Scenario::new(
+        "image-offline",
+        "images of the kernel, verified and erased by the command without it, encrypted ones too",
+        offline,
+    ),
+];
 
 /// Runs `dormouse ARGS`, which has to end with `code` and say `part`.
 fn fails(vm: &mut Vm, args: &str, code: i32, part: &str) -> Result<()> {
@@ -116,6 +128,137 @@ fn refused(vm: &mut Vm) -> Result<()> {
     Ok(())
 }
 
+/// Runs `dormouse image ARGS` on the host, over the first disk of a guest that is off.
+fn image(lab: &Lab, vm: &Vm, args: &str, input: &str) -> Result<(i32, String)> {
+    let (word, options) = args.split_once(' ').unwrap_or((args, ""));
+    let mut child = Command::new(&lab.system.client)
+        .args(["image", word])
+        .arg(vm.get_disk(0)?.path())
+        .args(options.split_whitespace())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot run the command")?;
+    // It may end without reading.
+    let _ = child
+        .stdin
+        .take()
+        .context("no pipe")?
+        .write_all(input.as_bytes());
+    let output = child.wait_with_output()?;
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    Ok((output.status.code().unwrap_or(-1), text))
+}
+
+/// The same, with the exit code and words that are expected.
+fn finds(lab: &Lab, vm: &Vm, args: &str, input: &str, code: i32, parts: &[&str]) -> Result<()> {
+    let (found, text) = image(lab, vm, args, input)?;
+    let missing = parts.iter().find(|part| !text.contains(**part));
+    ensure!(
+        found == code && missing.is_none(),
+        "'image {args}' gave {found} instead of {code}, without {missing:?}: {text}"
+    );
+    Ok(())
+}
+
+fn offline(lab: &Lab) -> Result<()> {
+    let mut vm = encryption::unlocking(lab.sleepy()?);
+    vm.hibernate()?;
+    finds(
+        lab,
+        &vm,
+        "info",
+        "",
+        0,
+        &[
+            "state           committed\n",
+            "made with       lz4; written by swap",
+        ],
+    )?;
+    finds(lab, &vm, "verify", "", 0, &["good: checked "])?;
+    // A bit in the middle of what the image takes.
+    let data = runs(vm.get_disk(0)?)?;
+    let data = data
+        .iter()
+        .rfind(|run| run.part == Part::Data)
+        .context("no data")?;
+    let at = data.at + data.len / 2;
+    let flip = |vm: &Vm| -> Result<()> {
+        let mut byte = vm.get_disk(0)?.read(at, 1)?;
+        byte[0] ^= 4;
+        vm.get_disk(0)?.write(at, &byte)
+    };
+    flip(&vm)?;
+    finds(
+        lab,
+        &vm,
+        "verify",
+        "",
+        4,
+        &["does not match its checksum", "the image is damaged"],
+    )?;
+    flip(&vm)?;
+    resume(&mut vm)?;
+
+    says(&mut vm, "config set compressor=zstd", &["done"])?;
+    vm.run(&format!(
+        "echo '{}' | dormouse key set --stdin {}",
+        encryption::PASSPHRASE,
+        encryption::CHEAP
+    ))?;
+    vm.hibernate()?;
+    let made = "made with       zstd, then aes-gcm; written by swap";
+    finds(
+        lab,
+        &vm,
+        "info",
+        "",
+        0,
+        &[made, "logon:dormouse:passphrase"],
+    )?;
+    finds(
+        lab,
+        &vm,
+        "verify --no-key",
+        "",
+        0,
+        &["not checked: what is in the frames"],
+    )?;
+    finds(
+        lab,
+        &vm,
+        "verify --stdin",
+        encryption::PASSPHRASE,
+        0,
+        &["good: checked ", "all tags"],
+    )?;
+    finds(
+        lab,
+        &vm,
+        "verify --stdin",
+        "another",
+        1,
+        &["does not open the image"],
+    )?;
+    finds(lab, &vm, "erase", "", 1, &["say --yes"])?;
+    expect_type(&vm, 0, "swsuspend")?;
+    finds(lab, &vm, "erase --yes", "", 0, &["has no image any more"])?;
+    expect_type(&vm, 0, "swap")?;
+    finds(
+        lab,
+        &vm,
+        "verify",
+        "",
+        3,
+        &["is a swap area without an image"],
+    )?;
+    boot_fresh(&mut vm)?;
+    vm.run("swapon /dev/vda")?;
+    vm.assert_clean()
+}
+
 fn command(lab: &Lab) -> Result<()> {
     let mut vm = lab.sleepy()?;
     says(
@@ -136,6 +279,9 @@ fn command(lab: &Lab) -> Result<()> {
         Hibernated::PoweredOff => {}
         _ => bail!("it came back: {}", vm.run("cat /tmp/came-back")?),
     }
+    let made = "made with       lzo; written by swap";
+    finds(lab, &vm, "info", "", 0, &[made])?;
+    finds(lab, &vm, "verify", "", 0, &["good: checked "])?;
     resume(&mut vm)?;
     let said = vm.run("until [ -s /tmp/came-back ]; do sleep 1; done; cat /tmp/came-back")?;
     let result = expect_result(&mut vm, 0, &["resumed: saved"])?;

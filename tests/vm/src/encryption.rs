@@ -74,10 +74,11 @@ const UNLOCK: &str = "\
 [ -n \"$(option dm.unlock)\" ] && dormouse key unlock --stdin < /etc/passphrase
 ";
 
-const PASSPHRASE: &str = "seven sleepers under one teapot";
+/// What everything here is encrypted with.
+pub const PASSPHRASE: &str = "seven sleepers under one teapot";
 
 /// Costs that an emulated processor can bear.
-const CHEAP: &str = "--memory-mib 16 --passes 1 --lanes 1";
+pub const CHEAP: &str = "--memory-mib 16 --passes 1 --lanes 1";
 
 /// Kernel argument that makes /init of a machine that is [`unlocking`] give the passphrase.
 pub const UNLOCK_OPTION: &str = "dm.unlock=1";

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::command::{abort, config, generate, hibernate, key, resume, status, watch};
+use crate::command::{abort, config, generate, hibernate, image, key, resume, status, watch};
 use crate::control::Control;
 use crate::failure;
 use crate::output::Output;
@@ -46,6 +46,9 @@ enum Command {
     /// Settings: read, change, keep them over a boot
     #[command(subcommand)]
     Config(config::Command),
+    /// Images on devices and in files, without the kernel's help
+    #[command(subcommand)]
+    Image(image::Command),
     /// The key that images are encrypted with
     #[command(subcommand)]
     Key(key::Command),
@@ -89,6 +92,7 @@ impl Cli {
             Command::Abort => abort::run(&context),
             Command::Watch(args) => watch::run(&context, &args),
             Command::Config(command) => config::run(&context, &command),
+            Command::Image(command) => image::run(&context, &command),
             Command::Key(command) => key::run(&context, &command),
             Command::Generate(command) => generate::run(&command),
         }

@@ -6,6 +6,7 @@ pub mod abort;
 pub mod config;
 pub mod generate;
 pub mod hibernate;
+pub mod image;
 pub mod key;
 pub mod resume;
 pub mod status;

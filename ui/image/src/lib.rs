@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Images of Dormouse, outside of the kernel.
+//! Images of Dormouse, outside of the kernel: finding them, reading them, checking every byte.
 //!
 //! The format is that of the kernel because the files are: the pure parts of `core/` and of the
-//! modules build here as they are.
+//! modules build here as they are. What they need from the kernel is provided under the same
+//! names: `checksum`.
+//!
+//! # The way of an image
+//!
+//! [`place`] finds the mark and the blocks, [`open`] reads what describes the image, [`keys`]
+//! opens an encrypted one, [`check`] goes through all frames, which [`undo`] unpacks and [`ledger`]
+//! counts.
 
 // Inline, so that `image/wire.rs` and the like are found below `core/` as they are in the kernel.
 #[path = "../../../core"]
@@ -17,6 +24,30 @@ mod pure {
     pub mod target;
 }
 
+/// The pure parts of the module for network block devices.
+#[path = "../../../modules/netblock"]
+pub mod netblock {
+    pub mod mark;
+    // The number of requests that are under way has no use for being zero.
+    #[allow(clippy::len_without_is_empty)]
+    pub mod proto;
+}
+
+/// The pure parts of the module for swap areas.
+#[path = "../../../modules/swap"]
+mod swap {
+    // Not everything that the module needs is needed here.
+    #[allow(dead_code)]
+    pub(crate) mod sector;
+}
+
+/// The pure parts of the module for files.
+#[path = "../../../modules/file"]
+mod file {
+    #[allow(dead_code)]
+    pub(crate) mod page;
+}
+
 pub use pure::{
     blockmap,
     extent,
@@ -26,6 +57,15 @@ pub use pure::{
     sort,
     target, //
 };
+
+pub mod check;
+pub mod device;
+pub mod fault;
+pub mod keys;
+pub mod ledger;
+pub mod open;
+pub mod place;
+pub mod undo;
 
 /// Checksums, as `core/` provides them in the kernel.
 pub mod checksum {

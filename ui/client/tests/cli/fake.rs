@@ -79,9 +79,11 @@ impl Fake {
         fs::read_to_string(self.control().join(name)).unwrap()
     }
 
-    /// Writes a file of the control folder.
+    /// Writes a file of the control folder, which nobody finds half written.
     pub fn set(&self, name: &str, text: &str) {
-        fs::write(self.control().join(name), text).unwrap();
+        let new = self.root().join("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(&new, self.control().join(name)).unwrap();
     }
 
     /// The command, ready for its arguments.

@@ -3,8 +3,19 @@
 //! The command itself, over folders that look like those of a system with Dormouse. What needs
 //! the kernel is tested in guests.
 
+use dormouse_host::image;
+
 mod cycles;
+mod disks;
 mod fake;
+mod images;
 mod key;
 mod settings;
 mod status;
+
+#[path = "../../../../modules/file/page.rs"]
+#[allow(dead_code)]
+mod page;
+#[path = "../../../../modules/swap/sector.rs"]
+#[allow(dead_code)]
+mod sector;

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `dormouse image erase`.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use anyhow::{bail, Result};
+use dormouse_image::image::superblock::State;
+
+use super::{failure, find, not_in_use, PlaceArgs};
+use crate::cli::Context;
+use crate::failure::{Code, Failure};
+
+/// Options of `image erase`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+fn is_meant(what: &str) -> Result<bool> {
+    let mut err = std::io::stderr();
+    write!(
+        err,
+        "{what}\nWhat was in the memory of that system is lost then. Erase it? [y/N] "
+    )?;
+    err.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Removes the image.
+///
+/// # Errors
+///
+/// When there is none, the place is in use, or nobody says yes.
+pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
+    let place = find(&args.place)?;
+    let sb = place.superblock().map_err(|fault| failure(&fault))?;
+    let path = place.path().display();
+    if sb.state == State::Empty {
+        let sentence = format!("there is no image: {path} says \"empty\"");
+        return Err(Failure::error(Code::Nothing, sentence));
+    }
+    not_in_use(context, place.path())?;
+    if !args.yes {
+        if !std::io::stdin().is_terminal() {
+            bail!("say --yes to erase the image on {path}: there is no terminal to ask on");
+        }
+        let what = match sb.saved_at {
+            0 => format!("{path} has an image, state {}.", sb.state.name()),
+            time => format!(
+                "{path} has an image, state {}, saved {}.",
+                sb.state.name(),
+                crate::text::date(time)
+            ),
+        };
+        if !is_meant(&what)? {
+            bail!("nothing was changed");
+        }
+    }
+    place
+        .erase(&args.place.member)
+        .map_err(|fault| failure(&fault))?;
+    context.output.say(format!("{path} has no image any more"))
+}

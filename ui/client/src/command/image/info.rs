@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `dormouse image info`.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+use dormouse_image::image::cipher::params::Params;
+use dormouse_image::image::header::TransformKind;
+use dormouse_image::image::superblock::Superblock;
+use dormouse_image::open::Opened;
+use dormouse_image::place::Place;
+use serde::Serialize;
+
+use super::{failure, find, PlaceArgs};
+use crate::cli::Context;
+use crate::text;
+
+#[derive(Serialize)]
+struct Key {
+    key: String,
+    hint: String,
+}
+
+/// What describes the image.
+#[derive(Serialize)]
+struct Description {
+    release: String,
+    kernel_version: String,
+    machine: String,
+    memory_bytes: u64,
+    snapshot: String,
+    writer: String,
+    transforms: Vec<String>,
+    platform: bool,
+    key: Option<Key>,
+    pages: u64,
+    filled_pages: u64,
+    frames: u64,
+    stored_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Info {
+    path: String,
+    kind: &'static str,
+    uuid: Option<String>,
+    state: &'static str,
+    saved_at: i64,
+    attempts: u32,
+    identity: String,
+    resumable: bool,
+    discarded: Option<&'static str>,
+    last_errno: u32,
+    last_failure: Option<String>,
+    image: Option<Description>,
+    unreadable: Option<String>,
+}
+
+fn describe(place: &Place, args: &PlaceArgs) -> Result<Description, String> {
+    let disks = place
+        .disks(&args.member)
+        .map_err(|fault| fault.to_string())?;
+    let superblock = place
+        .superblock()
+        .map_err(|fault| fault.to_string())?
+        .clone();
+    let opened = Opened::open(&disks, superblock).map_err(|fault| fault.to_string())?;
+    let header = opened.header().map_err(|fault| fault.to_string())?;
+    let encrypting = header
+        .transforms()
+        .find(|t| t.kind == TransformKind::Encrypt);
+    let key = encrypting.and_then(|t| {
+        let params = Params::decode(t.params).ok()?;
+        Some(Key {
+            key: format!("{}:{}", params.key_type.name(), params.description),
+            hint: params.hint.to_string(),
+        })
+    });
+    let (facts, commit) = (&header.facts, &opened.commit);
+    Ok(Description {
+        release: facts.release.to_string(),
+        kernel_version: facts.kversion.to_string(),
+        machine: facts.machine.to_string(),
+        memory_bytes: facts.ram_pages.saturating_mul(4096),
+        snapshot: facts.snapshot.to_string(),
+        writer: facts.writer.to_string(),
+        transforms: header.transforms().map(|t| t.name.to_string()).collect(),
+        platform: header.platform_mode(),
+        key,
+        pages: commit.image_pages,
+        filled_pages: commit.fill_pages,
+        frames: commit.frames,
+        stored_bytes: commit.stored_bytes,
+    })
+}
+
+fn last_failure(sb: &Superblock) -> Option<String> {
+    match sb.last_errno {
+        0 => None,
+        _ => Some(sb.reason().to_string()),
+    }
+}
+
+/// Says what the image is.
+///
+/// # Errors
+///
+/// When there is none, or its mark is damaged.
+pub(super) fn run(context: &Context, args: &PlaceArgs) -> Result<()> {
+    let place = find(args)?;
+    let sb = place.superblock().map_err(|fault| failure(&fault))?;
+    let described = sb.state.is_image().then(|| describe(&place, args));
+    let (image, unreadable) = match described {
+        Some(Ok(image)) => (Some(image), None),
+        Some(Err(why)) => (None, Some(why)),
+        None => (None, None),
+    };
+    let info = Info {
+        path: place.path().display().to_string(),
+        kind: place.kind(),
+        uuid: place.uuid(),
+        state: sb.state.name(),
+        saved_at: sb.saved_at,
+        attempts: sb.attempts,
+        identity: sb.image_id.0.iter().map(|b| format!("{b:02x}")).collect(),
+        resumable: place.has_image() && unreadable.is_none(),
+        discarded: place.discarded().filter(|_| sb.state.is_image()),
+        last_errno: sb.last_errno,
+        last_failure: last_failure(sb),
+        image,
+        unreadable,
+    };
+    context.output.print(&info, || words(&info))
+}
+
+fn words(info: &Info) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(out, "{name:<16}{value}");
+    };
+    let uuid = info.uuid.as_deref().map(|uuid| format!(", UUID {uuid}"));
+    line(
+        "place",
+        &format!("{} on {}{}", info.kind, info.path, uuid.unwrap_or_default()),
+    );
+    line("state", info.state);
+    if info.saved_at != 0 {
+        line("saved", &text::date(info.saved_at));
+    }
+    if info.attempts != 0 {
+        line("restores begun", &info.attempts.to_string());
+    }
+    if let Some(why) = info.discarded {
+        line("of no use", why);
+    }
+    if let Some(why) = &info.last_failure {
+        line("last failure", &format!("{why} (-{})", info.last_errno));
+    }
+    if let Some(why) = &info.unreadable {
+        line("unreadable", why);
+    }
+    let Some(image) = &info.image else {
+        return out;
+    };
+    line(
+        "kernel",
+        &format!(
+            "{} {}, {}",
+            image.release, image.kernel_version, image.machine
+        ),
+    );
+    line("memory", &text::bytes(image.memory_bytes));
+    let transforms = match image.transforms.is_empty() {
+        true => "nothing".to_string(),
+        false => image.transforms.join(", then "),
+    };
+    line(
+        "made with",
+        &format!("{transforms}; written by {}", image.writer),
+    );
+    if let Some(key) = &image.key {
+        line("key", &key.key);
+    }
+    line(
+        "contents",
+        &format!(
+            "{} of pages, {} of them filled by one word; {} stored in {} frames",
+            text::bytes(image.pages.saturating_mul(4096)),
+            text::bytes(image.filled_pages.saturating_mul(4096)),
+            text::bytes(image.stored_bytes),
+            image.frames
+        ),
+    );
+    out
+}

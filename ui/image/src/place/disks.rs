@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The linear space of an image, wherever its blocks are.
+
+use std::path::PathBuf;
+
+use super::members::{self, Recorded};
+use super::{Mark, Place};
+use crate::blockmap::codec::{ChainReader, ENTRIES_PER_BLOCK};
+use crate::blockmap::{BlockMap, MapEntry};
+use crate::device::Device;
+use crate::fault::{At, Fault, Part, Reason};
+use crate::image::{Error, ImageId, BLOCK};
+use crate::netblock::mark;
+use crate::open::Space;
+
+type Map = BlockMap<Vec<MapEntry>>;
+
+/// The devices of an image, and which of their blocks it has.
+pub struct Disks {
+    pub(super) devices: Vec<Device>,
+    /// Block of each with its mark.
+    headers: Vec<u64>,
+    map: Map,
+}
+
+fn damaged(error: Error) -> Fault {
+    Fault::image(Part::Map, error)
+}
+
+/// Reads the map `id` that begins in block `block` of `device`.
+fn load(device: &Device, block: u64, id: &ImageId) -> Result<(Map, Vec<Recorded>), Fault> {
+    let read = |block| device.block(block).map_err(|e| Fault::io(Part::Map, e));
+    let first = read(block)?;
+    let (mut chain, devices) = ChainReader::begin(&first, id).at(Part::Map)?;
+    let list = devices.map(|d| Recorded::of(&d)).collect();
+    let mut room = 0;
+    let mut map = BlockMap::new(Vec::new());
+    // The chain ends: a block is only accepted in its own place in the order.
+    while let Some(next) = chain.next() {
+        let block = read(next)?;
+        let needed = map.entries().len() + ENTRIES_PER_BLOCK;
+        if needed > room {
+            room = needed * 2;
+            map = enlarged(&map, room).at(Part::Map)?;
+        }
+        chain.block(&block, &mut map).at(Part::Map)?;
+    }
+    chain.finish(&map).at(Part::Map)?;
+    let mut scratch = vec![MapEntry::default(); map.entries().len()];
+    map.check_disjoint(&mut scratch).at(Part::Map)?;
+    Ok((map, list))
+}
+
+fn enlarged(map: &Map, room: usize) -> Result<Map, Error> {
+    let mut larger = BlockMap::new(vec![MapEntry::default(); room]);
+    for entry in map.entries() {
+        larger.append(entry.device, entry.block, entry.count)?;
+    }
+    Ok(larger)
+}
+
+impl Disks {
+    pub(super) fn open(place: &Place, members: &[PathBuf]) -> Result<Disks, Fault> {
+        let again =
+            || Device::open(&place.device.path, false).map_err(|e| Fault::io(Part::Superblock, e));
+        if let Mark::Export { size, .. } = place.mark {
+            return export(again()?, size);
+        }
+        let sb = place.superblock()?;
+        let id = place.map_id(sb).ok_or(damaged(Error::OtherImage))?;
+        let chain = sb.storage_word0;
+        // A file is part of a device, unless it is a copy of one.
+        let own = load(&place.device, chain, &id);
+        let own = own.and_then(|found| check_first(place, found, place.block));
+        let (first, (map, list)) = match own {
+            Ok(found) => (again()?, found),
+            Err(error) if place.device.is_block => return Err(error),
+            Err(_) => below(place, chain, &id)?,
+        };
+        let mut devices = vec![first];
+        for wanted in list.iter().skip(1) {
+            devices.push(members::find(wanted, &list, members, &id)?);
+        }
+        let headers = list.iter().map(|recorded| recorded.block).collect();
+        Ok(Disks {
+            devices,
+            headers,
+            map,
+        })
+    }
+}
+
+/// The first device of a map is the one with the mark, in block `block`.
+fn check_first(
+    place: &Place,
+    found: (Map, Vec<Recorded>),
+    block: u64,
+) -> Result<(Map, Vec<Recorded>), Fault> {
+    let uuid = match &place.mark {
+        Mark::Swap { uuid, .. } => uuid,
+        Mark::File { label } => &label.uuid,
+        Mark::Export { .. } => return Err(damaged(Error::BadDevice)),
+    };
+    let first = found.1.first().ok_or(damaged(Error::BadDevice))?;
+    if first.uuid != *uuid || first.block != block {
+        return Err(damaged(Error::BadDevice));
+    }
+    Ok(found)
+}
+
+/// The device that the file of `place` is on.
+fn below(place: &Place, chain: u64, id: &ImageId) -> Result<(Device, (Map, Vec<Recorded>)), Fault> {
+    let path = place.device.path.display();
+    let Some(below) = place.device.below() else {
+        let sentence = format!("the filesystem of {path} does not say on which device it is: name the device, and the place of the file on it with --offset");
+        return Err(Fault::missing(Part::Map, sentence));
+    };
+    let device = Device::open(&below, false).map_err(|error| {
+        let below = below.display();
+        Fault::missing(
+            Part::Map,
+            format!("{path} is on {below}, which cannot be read: {error}"),
+        )
+    })?;
+    let (map, list) = load(&device, chain, id)?;
+    let block = list.first().map_or(0, |first| first.block);
+    // What is there has to be what is in the file.
+    let there = device.block(block).map_err(|e| Fault::io(Part::Map, e))?;
+    let here = place
+        .device
+        .block(place.block)
+        .map_err(|e| Fault::io(Part::Map, e))?;
+    if there != here {
+        return Err(damaged(Error::BadDevice));
+    }
+    let found = check_first(place, (map, list), block)?;
+    Ok((device, found))
+}
+
+/// An export is one line of blocks.
+fn export(device: Device, size: u64) -> Result<Disks, Fault> {
+    let whole = size / BLOCK as u64;
+    if whole > device.blocks {
+        let sentence = format!(
+            "the export has shrunk from {size} bytes to {}, and the image with it",
+            device.blocks * BLOCK as u64
+        );
+        return Err(Fault::missing(Part::Map, sentence));
+    }
+    let mut blocks = mark::blocks(size);
+    // An entry counts 32 bits.
+    let mut map = BlockMap::new(vec![MapEntry::default(); 1 + (blocks >> 31) as usize]);
+    let mut at = mark::FIRST_BLOCK;
+    while blocks != 0 {
+        let count = blocks.min(1 << 31) as u32;
+        map.append(0, at, count).at(Part::Map)?;
+        at += u64::from(count);
+        blocks -= u64::from(count);
+    }
+    Ok(Disks {
+        devices: vec![device],
+        headers: vec![0],
+        map,
+    })
+}
+
+impl Disks {
+    /// All devices but the first, and the blocks of their marks.
+    pub(super) fn members(&self) -> impl Iterator<Item = (&Device, u64)> {
+        let all = self.devices.iter().zip(self.headers.iter().copied());
+        all.skip(1)
+    }
+}
+
+impl Space for Disks {
+    fn blocks(&self) -> u64 {
+        self.map.total()
+    }
+
+    fn read(&self, block: u64, mut out: &mut [u8]) -> Result<(), Reason> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        let pieces = self.map.lookup(block, out.len().div_ceil(BLOCK) as u64)?;
+        for piece in pieces {
+            let device = self
+                .devices
+                .get(piece.device as usize)
+                .ok_or(Error::BadDevice)?;
+            let len = usize::try_from(piece.count).map_or(out.len(), |count| {
+                count.saturating_mul(BLOCK).min(out.len())
+            });
+            let (here, rest) = out.split_at_mut(len);
+            device.read(piece.block, here)?;
+            out = rest;
+        }
+        Ok(())
+    }
+}

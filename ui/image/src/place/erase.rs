@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Taking the mark off, in the order of the kernel: from the first write on there is no image,
+//! whatever other areas say.
+
+use std::path::PathBuf;
+
+use super::{Disks, Mark, Place};
+use crate::device::Device;
+use crate::fault::{At, Fault, Part};
+use crate::file::page::{self, Seal};
+use crate::image::superblock::{self, State};
+use crate::image::BLOCK;
+use crate::netblock::mark;
+use crate::swap::sector::{self, Found, Sector, SECTOR_AT};
+
+fn io(error: std::io::Error) -> Fault {
+    Fault::io(Part::Superblock, error)
+}
+
+/// Opens `path` so that nobody else uses it.
+fn alone(path: &std::path::Path) -> Result<Device, Fault> {
+    Device::open(path, true).map_err(|error| {
+        let path = path.display();
+        // EBUSY, EROFS
+        let sentence = match error.raw_os_error() {
+            Some(16) => format!("{path} is in use: unmount it, or run swapoff on it"),
+            _ => format!("{path} cannot be written: {error}"),
+        };
+        Fault::missing(Part::Superblock, sentence)
+    })
+}
+
+/// What the last sector of a header was before there was a mark.
+fn original(device: &Device, now: &Sector) -> Sector {
+    match sector::decode(now) {
+        Found::Ours { record, .. } if record.keep != 0 => {
+            let kept = device.block(record.keep).ok();
+            let kept = kept.and_then(|block| sector::decode_keep(&block, &record.map).ok());
+            kept.unwrap_or(sector::plain())
+        }
+        Found::Ours { .. } => sector::plain(),
+        Found::Swap | Found::Other(_) => *now,
+    }
+}
+
+/// Gives a swap area its own signature back.
+fn unmark(device: &Device, from: &Device, block: u64) -> Result<(), Fault> {
+    let page = device.block(block).map_err(io)?;
+    let Some(now) = sector::of_page(&page) else {
+        return Ok(());
+    };
+    let original = original(from, now);
+    device.write(block, SECTOR_AT, &original).map_err(io)
+}
+
+impl Place {
+    /// Removes the image and gives the place its own signature back. `members` are more places
+    /// where a part of it may be.
+    ///
+    /// # Errors
+    ///
+    /// When the place is in use, changed meanwhile, or a part of the image is missing.
+    pub fn erase(&self, members: &[PathBuf]) -> Result<(), Fault> {
+        let mut sb = self.superblock()?.clone();
+        let complete = self.has_image();
+        sb.advance(State::Empty).at(Part::Superblock)?;
+        let mut bytes = [0; superblock::BYTES];
+        sb.encode(&mut bytes).at(Part::Superblock)?;
+        // All parts first: an image that is erased by half leaves areas that nobody can use.
+        let disks = match self.disks(members) {
+            Ok(disks) => Some(disks),
+            Err(fault) if complete && fault.error().is_none() => return Err(fault),
+            Err(_) => None,
+        };
+        let open = self.open_all(disks.as_ref())?;
+        let [device, ..] = &open[..] else {
+            return Ok(());
+        };
+        let page = device.block(self.block).map_err(io)?;
+        if page != self.device.block(self.block).map_err(io)? {
+            let path = self.device.path.display();
+            let sentence = format!("{path} was changed meanwhile: try again");
+            return Err(Fault::missing(Part::Superblock, sentence));
+        }
+        match &self.mark {
+            Mark::Swap { record, .. } => {
+                let empty = sector::encode(&bytes, record, false).at(Part::Superblock)?;
+                device.write(self.block, SECTOR_AT, &empty).map_err(io)?;
+                unmark_members(disks.as_ref(), &open)?;
+                let kept_on = disks.as_ref().and_then(|disks| disks.devices.first());
+                unmark(device, kept_on.unwrap_or(device), self.block)
+            }
+            Mark::File { label } => {
+                let state = page.get(page::STATE_AT..).and_then(|s| s.first_chunk());
+                let was = state.and_then(|state| page::decode_seal(state).ok());
+                let seal = Seal {
+                    file: label.file,
+                    fingerprint: was.map_or(0, |seal| seal.fingerprint),
+                };
+                let state = page::encode_state(&bytes, &seal).at(Part::Superblock)?;
+                device.write(self.block, page::STATE_AT, &state).map_err(io)
+            }
+            Mark::Export { size, .. } => {
+                let mut first = [0; BLOCK];
+                let sector = mark::encode(&bytes, false, *size).at(Part::Superblock)?;
+                if let Some(place) = first.get_mut(..sector.len()) {
+                    place.copy_from_slice(&sector);
+                }
+                device.write(self.block, 0, &first).map_err(io)
+            }
+        }
+    }
+
+    /// Opens the place and all members, each device once: one that is in use would be noticed too
+    /// late otherwise.
+    fn open_all(&self, disks: Option<&Disks>) -> Result<Vec<Device>, Fault> {
+        let mut open = vec![alone(&self.device.path)?];
+        for (member, _) in disks.iter().flat_map(|disks| disks.members()) {
+            if !open.iter().any(|device| device.path == member.path) {
+                open.push(alone(&member.path)?);
+            }
+        }
+        Ok(open)
+    }
+}
+
+fn unmark_members(disks: Option<&Disks>, open: &[Device]) -> Result<(), Fault> {
+    for (member, block) in disks.iter().flat_map(|disks| disks.members()) {
+        let device = open.iter().find(|device| device.path == member.path);
+        if let Some(device) = device {
+            unmark(device, device, block)?;
+        }
+    }
+    Ok(())
+}
