@@ -17,7 +17,7 @@ use crate::{Lab, Scenario};
 pub const SCENARIOS: &[Scenario] = &[
     Scenario::new(
         "command",
-        "status, config, hibernate, watch and abort of the command do what they say",
+        "status, config, doctor, hibernate, watch and abort of the command do what they say",
         command,
     ),
     Scenario::new(
@@ -125,6 +125,37 @@ fn refused(vm: &mut Vm) -> Result<()> {
         output.code,
         output.text
     );
+    Ok(())
+}
+
+fn doctor(vm: &mut Vm) -> Result<()> {
+    says(
+        vm,
+        "doctor",
+        &[
+            "ok    hibernation the kernel allows it\n",
+            "ok    modules     found dormouse_swap, dormouse_lz4\n",
+            "ok    target      swap space on /dev/vda, ",
+            "ok    room        ",
+            "ok    resume      the next boot looks on /dev/vda\n",
+            "ok    image       none waits to be resumed\n",
+        ],
+    )?;
+    vm.run("swapoff /dev/vda && echo 0 > /sys/power/hibernate/enabled")?;
+    let output = vm.try_run("dormouse doctor")?;
+    ensure!(
+        output.code == 1,
+        "all is well without swap space: {}",
+        output.text
+    );
+    for part in [
+        "FAIL  enabled     systemctl hibernate uses swsusp",
+        "FAIL  target      there is no free swap space",
+        "not ready: enabled, target, room",
+    ] {
+        ensure!(output.text.contains(part), "no '{part}' in {}", output.text);
+    }
+    vm.run("swapon /dev/vda && dormouse config set enabled=1")?;
     Ok(())
 }
 
@@ -270,6 +301,7 @@ fn command(lab: &Lab) -> Result<()> {
             "swap space on /dev/vda holds",
         ],
     )?;
+    doctor(&mut vm)?;
     settings(&mut vm)?;
     in_place(&mut vm)?;
     refused(&mut vm)?;

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::command::{abort, config, generate, hibernate, image, key, resume, status, watch};
+use crate::command::{
+    abort, config, doctor, generate, hibernate, image, key, resume, status, watch,
+};
 use crate::control::Control;
 use crate::failure;
 use crate::output::Output;
@@ -35,6 +37,8 @@ pub struct Cli {
 enum Command {
     /// Say how things are: state, settings, last result, image, room
     Status,
+    /// Check what could be in the way of hibernation, and say what to do about it
+    Doctor,
     /// Hibernate now, and come back with the result after the resume
     Hibernate(hibernate::Args),
     /// Look for an image and go on where it was saved
@@ -87,6 +91,7 @@ impl Cli {
         };
         match self.command {
             Command::Status => status::run(&context),
+            Command::Doctor => doctor::run(&context),
             Command::Hibernate(args) => hibernate::run(&context, &args),
             Command::Resume(args) => resume::run(&context, &args),
             Command::Abort => abort::run(&context),

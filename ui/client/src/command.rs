@@ -4,6 +4,7 @@
 
 pub mod abort;
 pub mod config;
+pub mod doctor;
 pub mod generate;
 pub mod hibernate;
 pub mod image;

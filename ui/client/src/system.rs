@@ -68,6 +68,26 @@ impl System {
         let text = self.read("proc/swaps").unwrap_or_default();
         text.lines().skip(1).filter_map(swap_area).collect()
     }
+
+    /// The kernel's release, as `uname -r` says it.
+    pub fn release(&self) -> Option<String> {
+        let version = self.read("proc/version")?;
+        let release = version.strip_prefix("Linux version ")?;
+        Some(release.split_whitespace().next()?.to_string())
+    }
+
+    /// The value of `name=` on the kernel's command line; the last one counts.
+    pub fn boot_option(&self, name: &str) -> Option<String> {
+        let line = self.read("proc/cmdline")?;
+        let mut words = line.split_whitespace().rev();
+        words.find_map(|word| Some(word.strip_prefix(name)?.strip_prefix('=')?.to_string()))
+    }
+
+    /// Whether `word` stands on the kernel's command line.
+    pub fn has_boot_word(&self, word: &str) -> bool {
+        let line = self.read("proc/cmdline").unwrap_or_default();
+        line.split_whitespace().any(|found| found == word)
+    }
 }
 
 fn memory(text: &str) -> Option<Memory> {

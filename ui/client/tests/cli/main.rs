@@ -7,6 +7,7 @@ use dormouse_host::image;
 
 mod cycles;
 mod disks;
+mod doctor;
 mod fake;
 mod images;
 mod key;

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What earlier cycles and settings left behind.
+
+use anyhow::Result;
+
+use super::Check;
+use crate::cli::Context;
+use crate::control::{Choice, Shown};
+use crate::text;
+
+pub(super) fn checks(context: &Context) -> Result<Vec<Check>> {
+    let mut all = vec![image(context), last_result(context)?];
+    all.extend(mode(context));
+    all.extend(kept_running(context)?);
+    Ok(all)
+}
+
+fn image(context: &Context) -> Check {
+    let name = "image";
+    let shown = match context.control.shown() {
+        Ok(shown) => shown,
+        Err(error) => return Check::unknown(name, format!("{error:#}")),
+    };
+    match shown.filter(Shown::waits) {
+        None => Check::ok(name, "none waits to be resumed"),
+        Some(image) => {
+            let saved = image.saved_at.map_or(String::new(), |time| {
+                format!(", saved {}", text::date(time))
+            });
+            Check::fail(
+                name,
+                format!("one was not resumed, state {}{saved}", image.state),
+                "resume it before anything else, or give it up: echo erase > /sys/power/hibernate/image",
+            )
+        }
+    }
+}
+
+fn last_result(context: &Context) -> Result<Check> {
+    let name = "last result";
+    let last = context.control.last_result()?;
+    Ok(match last.errno {
+        0 => Check::ok(name, last.sentence),
+        errno => Check::note(
+            name,
+            format!("{} ({errno}, in step {})", last.sentence, last.step),
+            "the admin guide says what to do about each sentence",
+        ),
+    })
+}
+
+/// Modes that do not end with the machine off.
+fn mode(context: &Context) -> Option<Check> {
+    let name = "mode";
+    let modes = Choice::parse(&context.system.read("sys/power/disk")?)?;
+    let found = format!("/sys/power/disk is {}", modes.chosen);
+    Some(match modes.chosen.as_str() {
+        "platform" | "shutdown" => Check::ok(name, found),
+        _ => Check::note(name, found, "the machine does not stay off in the end"),
+    })
+}
+
+fn kept_running(context: &Context) -> Result<Option<Check>> {
+    let name = "keep_running";
+    let list = context.control.get("keep_running")?;
+    let gone: Vec<&str> = list
+        .split_whitespace()
+        .filter(|pid| !context.system.path(&format!("proc/{pid}")).exists())
+        .collect();
+    Ok((!gone.is_empty()).then(|| {
+        let found = format!("tasks {} are not there any more", gone.join(", "));
+        Check::fail(name, found, "dormouse config set keep_running=")
+    }))
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where the image would go.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use dormouse_image::target::Target;
+
+use super::Check;
+use crate::cli::Context;
+use crate::room::Room;
+use crate::text;
+
+pub(super) fn checks(context: &Context) -> Result<Vec<Check>> {
+    let room = Room::now(context)?;
+    let writer = context.control.choice("writer")?.chosen;
+    let target = context.control.get("target")?;
+    let mut all = vec![match writer.as_str() {
+        "swap" => swap(context, &room),
+        "file" => file(context, &target),
+        _ => netblock(&target),
+    }];
+    if let Some(holds) = room.holds {
+        all.push(enough(&room, holds));
+    }
+    all.push(key(context)?);
+    Ok(all)
+}
+
+/// Whether the block device of this path only lets itself be read.
+fn is_read_only(context: &Context, path: &str) -> bool {
+    let name = Path::new(path)
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    let ro = context.system.read(&format!("sys/class/block/{name}/ro"));
+    ro.is_some_and(|ro| ro.trim() == "1")
+}
+
+fn swap(context: &Context, room: &Room) -> Check {
+    let name = "target";
+    let all = context.system.swaps();
+    let unusable: Vec<String> = all
+        .iter()
+        .filter_map(|area| Some(format!("{} {}", area.path, area.unusable?)))
+        .collect();
+    let skipped = match unusable.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", unusable.join(", ")),
+    };
+    let read_only: Vec<&str> = all
+        .iter()
+        .map(|area| area.path.as_str())
+        .filter(|path| is_read_only(context, path))
+        .collect();
+    if !read_only.is_empty() {
+        let found = format!("{} cannot be written", read_only.join(", "));
+        return Check::fail(name, found, "choose another target, or make it writable");
+    }
+    match room.holds {
+        Some(0) => Check::fail(
+            name,
+            format!("there is no free swap space that keeps an image{skipped}"),
+            "activate a swap partition or swap file, or use the writer \"file\"",
+        ),
+        Some(bytes) => {
+            let free = text::bytes(bytes);
+            Check::ok(name, format!("{}, {free} free{skipped}", room.place))
+        }
+        None => Check::unknown(name, format!("swap area {}", room.place)),
+    }
+}
+
+fn file(context: &Context, target: &str) -> Check {
+    let name = "target";
+    let Ok(Target::File(path)) = Target::parse(target) else {
+        let found = format!("the writer is \"file\" and the target {target}, which is no file");
+        return Check::fail(name, found, "dormouse config set target=/PATH");
+    };
+    match fs::metadata(context.system.path(path)) {
+        Ok(meta) => Check::ok(name, format!("{path}, {}", text::bytes(meta.len()))),
+        Err(error) => Check::fail(
+            name,
+            format!("{path}: {error}"),
+            "make it: echo PATH SIZE > /sys/power/hibernate/modules/file/create",
+        ),
+    }
+}
+
+fn netblock(target: &str) -> Check {
+    let name = "target";
+    match Target::parse(target) {
+        Ok(Target::Nbd(_)) => Check::unknown(
+            name,
+            format!("{target}: the server is only asked when a cycle begins"),
+        ),
+        _ => Check::fail(
+            name,
+            format!("the writer is \"netblock\" and the target {target}, which is no export"),
+            "dormouse config set target=nbd://HOST/EXPORT",
+        ),
+    }
+}
+
+fn enough(room: &Room, holds: u64) -> Check {
+    let name = "room";
+    let found = room.sentence();
+    // As the memory in use is stored, so would be all of it.
+    let part = u128::from(room.needed) * u128::from(room.memory.total);
+    let full = part / u128::from(room.memory.without_caches.max(1));
+    if holds < room.needed {
+        Check::fail(
+            name,
+            found,
+            "give it more room, take a compressor that saves more (zstd), or end something large",
+        )
+    } else if u128::from(holds) < full {
+        let full = text::bytes(u64::try_from(full).unwrap_or(u64::MAX));
+        let advice = format!("enough for now; when memory is full it takes about {full}");
+        Check::note(name, found, advice)
+    } else {
+        Check::ok(name, format!("{found}, enough for all of memory"))
+    }
+}
+
+fn key(context: &Context) -> Result<Check> {
+    let name = "key";
+    let encryptor = context.control.choice("encryptor")?.chosen;
+    if encryptor == "none" {
+        let found = "images are not encrypted";
+        return Ok(Check::note(name, found, "dormouse key set encrypts them"));
+    }
+    Ok(match context.control.get_if_there("key")?.as_deref() {
+        None | Some("none") => Check::fail(
+            name,
+            format!("encryptor {encryptor} has no key"),
+            "dormouse key set, or write the name of a key to /sys/power/hibernate/key",
+        ),
+        Some(key) => Check::ok(name, format!("{encryptor} with {key}")),
+    })
+}

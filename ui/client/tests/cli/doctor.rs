@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `dormouse doctor`.
+
+use crate::fake::Fake;
+
+/// A system in which nothing is in the way.
+fn healthy() -> Fake {
+    let fake = Fake::new();
+    fake.set("enabled", "1\n");
+    fake.set("encryptor", "[none] aes-gcm\n");
+    fake.put("proc/version", "Linux version 6.12.117 (builder) #1 SMP\n");
+    fake.put("proc/modules", "dormouse_swap 1 0 - Live 0x0\n");
+    fake.put(
+        "lib/modules/6.12.117/modules.builtin",
+        "kernel/power/dormouse/modules/compress/dormouse_lz4.ko\n",
+    );
+    fake.put(
+        "lib/modules/6.12.117/modules.dep",
+        "x/dormouse_zstd.ko.xz: y.ko\n",
+    );
+    fake.put("sys/power/state", "freeze mem disk\n");
+    fake.put(
+        "sys/kernel/security/lockdown",
+        "[none] integrity confidentiality\n",
+    );
+    fake
+}
+
+/// Checks that `name` fails with `why`, and that nothing else does.
+#[track_caller]
+fn only(fake: &Fake, name: &str, why: &str) {
+    let ran = fake.run("doctor");
+    ran.fails(1, &format!("not ready: {name}\n"));
+    let mut lines = ran.out.lines();
+    let line = lines
+        .find(|line| line.starts_with("FAIL"))
+        .unwrap_or_default();
+    assert!(line.contains(why), "no '{why}' in {}", ran.out);
+    // What to do is on the same line.
+    assert!(line.contains(": "), "{line}");
+}
+
+#[test]
+fn finds_nothing_in_the_way() {
+    let fake = healthy();
+    let out = fake.run("doctor").works().to_string();
+    for line in [
+        "ok    kernel      6.12.117 has Dormouse",
+        "ok    lockdown    the kernel is not locked down, Secure Boot is off",
+        "ok    modules     found dormouse_swap, dormouse_lz4",
+        "?     initramfs   no initramfs of 6.12.117 was found in /boot",
+        "ok    resume      the next boot looks on /dev/vda2",
+        "ok    mode        /sys/power/disk is platform",
+    ] {
+        assert!(
+            out.lines().any(|found| found == line),
+            "no '{line}' in\n{out}"
+        );
+    }
+    assert!(out.contains("(/dev/zram0 is in memory and lost"), "{out}");
+    let json = fake.run("doctor --json").json();
+    assert_eq!(json["good"], true);
+    assert_eq!(json["checks"][0]["verdict"], "ok");
+}
+
+#[test]
+fn finds_what_the_kernel_forbids() {
+    let fake = healthy();
+    fake.put(
+        "sys/kernel/security/lockdown",
+        "none [integrity] confidentiality\n",
+    );
+    only(&fake, "lockdown", "locked down (integrity)");
+    let fake = healthy();
+    fake.put("proc/cmdline", "nohibernate resume=/dev/vda2\n");
+    only(&fake, "hibernation", "\"nohibernate\" is on");
+    let fake = healthy();
+    fake.put("sys/power/state", "freeze mem\n");
+    only(&fake, "hibernation", "secret memory");
+    let fake = healthy();
+    fake.set("enabled", "0\n");
+    only(&fake, "enabled", "dormouse config set enabled=1");
+    let empty = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_dormouse"))
+        .arg("--root")
+        .arg(empty.path())
+        .arg("doctor")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("FAIL  kernel"));
+}
+
+#[test]
+fn finds_missing_modules() {
+    let fake = healthy();
+    fake.set("compressor", "none [zstd]\n");
+    fake.run("doctor").works();
+    fake.set("compressor", "none [lzo]\n");
+    only(&fake, "modules", "dormouse_lzo cannot be found");
+}
+
+#[test]
+fn finds_too_little_room() {
+    let fake = healthy();
+    let head = "Filename Type Size Used Priority\n";
+    fake.put(
+        "proc/swaps",
+        format!("{head}/dev/vda2 partition 131072 1024 -2\n"),
+    );
+    only(
+        &fake,
+        "room",
+        "127 MiB to store; swap space on /dev/vda2 holds 127 MiB",
+    );
+    fake.put(
+        "proc/swaps",
+        format!("{head}/dev/vda2 partition 262144 1024 -2\n"),
+    );
+    let out = fake.run("doctor").works().to_string();
+    assert!(
+        out.contains("note  room") && out.contains("when memory is full"),
+        "{out}"
+    );
+    fake.put(
+        "proc/swaps",
+        format!("{head}/dev/zram0 partition 262144 0 -2\n"),
+    );
+    fake.run("doctor").fails(1, "not ready: target, room\n");
+    let fake = healthy();
+    fake.put("sys/class/block/vda2/ro", "1\n");
+    only(&fake, "target", "/dev/vda2 cannot be written");
+    let fake = healthy();
+    fake.set("writer", "swap [file]\n");
+    fake.put("proc/modules", "dormouse_file 1\n");
+    only(&fake, "target", "which is no file");
+}
+
+#[test]
+fn finds_that_nobody_would_look() {
+    let fake = healthy();
+    fake.put("proc/cmdline", "quiet\n");
+    only(&fake, "resume", "add resume=/dev/vda2 to");
+    fake.put("proc/cmdline", "resume=/dev/vdb\n");
+    only(&fake, "resume", "resume=/dev/vdb is none of the swap areas");
+}
+
+#[test]
+fn finds_what_was_left_behind() {
+    let fake = healthy();
+    fake.set("image", "state: committed\nsaved_at: 1800000000\n");
+    only(&fake, "image", "state committed, saved 2027-01-15");
+    let fake = healthy();
+    fake.set("keep_running", "4194999\n");
+    only(&fake, "keep_running", "tasks 4194999 are not there");
+    let fake = healthy();
+    fake.set("encryptor", "none [aes-gcm]\n");
+    fake.put("proc/modules", "dormouse_swap 1\ndormouse_aes_gcm 1\n");
+    only(&fake, "key", "dormouse key set");
+    let fake = healthy();
+    fake.set("last_result", "-28 prepare the storage was full\n");
+    fake.put("sys/power/disk", "platform [test_resume]\n");
+    let out = fake.run("doctor").works().to_string();
+    assert!(
+        out.contains("note  last result the storage was full (-28"),
+        "{out}"
+    );
+    assert!(out.contains("note  mode"), "{out}");
+}
