@@ -2,6 +2,7 @@
 
 //! `dormouse hibernate`, `resume`, `abort` and `watch`.
 
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -73,23 +74,24 @@ fn watches() {
     let fake = Fake::new();
     fake.run("watch --now").fails(3, "no cycle is under way");
     fake.set("progress", "write 256 1024 1000 500\n");
-    let child = fake
+    let mut child = fake
         .command()
         .arg("watch")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_millis(500));
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || lines.next().unwrap().unwrap();
+    assert_eq!(
+        next(),
+        "writing: 25 %  1.0 MiB of 4.0 MiB, 2 MB/s, 2 s left"
+    );
     fake.set("progress", "power-down 1024 1024 1000 2000\n");
-    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(next(), "going down");
     fake.set("last_result", "0 resumed resumed: saved\n");
     fake.set("progress", "idle 1024 1024 1000 2000\n");
-    let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let expected =
-        "writing: 25 %  1.0 MiB of 4.0 MiB, 2 MB/s, 2 s left\ngoing down\nresumed: saved\n";
-    assert_eq!(text, expected);
-    assert!(output.status.success());
+    assert_eq!(next(), "resumed: saved");
+    assert!(child.wait().unwrap().success());
 
     fake.set("last_result", "-125 write stopped on request\n");
     let ran = fake.run("watch --now --json");
@@ -109,8 +111,13 @@ fn stays_awake_and_takes_itself_off_the_list() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(fake.get("keep_running"), format!("77 {}", child.id()));
+    let expected = format!("77 {}", child.id());
+    let mut tries = 3000;
+    while fake.get("keep_running") != expected && tries > 0 {
+        std::thread::sleep(Duration::from_millis(10));
+        tries -= 1;
+    }
+    assert_eq!(fake.get("keep_running"), expected);
     nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(child.id() as i32),
         nix::sys::signal::Signal::SIGINT,
