@@ -46,15 +46,8 @@ pub fn run(setup: &Setup, compressor: &str, build: &Path) -> Result<Vec<Comparis
     );
     turns::boot(&mut vm, &commands, setup.mem_mib / 4)?;
     let row = Comparison {
-        peer: "none",
-        compressor: compressor.to_string(),
         encryptor: "aes-gcm",
-        writer: "swap",
-        vcpus: setup.vcpus,
-        direction: "",
-        speeds: [0.0; 2],
-        stored: [None; 2],
-        needed: None,
+        ..setup.row("none", compressor, "swap")
     };
     let turns = Turns {
         commands: [

@@ -39,15 +39,8 @@ pub fn run(setup: &Setup, compressor: &str) -> Result<Vec<Comparison>> {
             FILE,
         ],
         row: Comparison {
-            peer: "swap",
-            compressor: compressor.to_string(),
-            encryptor: "none",
-            writer: "file",
-            vcpus: setup.vcpus,
-            direction: "",
-            speeds: [0.0; 2],
-            stored: [None; 2],
             needed: Some(LEAST),
+            ..setup.row("swap", compressor, "file")
         },
     };
     let rows = turns.take(&mut vm, setup.rounds)?;

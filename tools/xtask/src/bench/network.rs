@@ -79,17 +79,7 @@ fn all(setup: &Setup, vm: &mut Vm, remote: &str) -> Result<Vec<Comparison>> {
             cycles[1].push(far);
         }
     }
-    let row = Comparison {
-        peer: "swap",
-        compressor: "none".to_string(),
-        encryptor: "none",
-        writer: "netblock",
-        vcpus: setup.vcpus,
-        direction: "",
-        speeds: [0.0; 2],
-        stored: [None; 2],
-        needed: None,
-    };
+    let row = setup.row("swap", "none", "netblock");
     let fastest = fastest(&others)?;
     let mut rows = turns::rows(&row, &cycles)?;
     for (at, direction) in ["save", "load"].into_iter().enumerate() {

@@ -34,6 +34,21 @@ impl Setup {
             .smp(self.vcpus)
             .run_timeout(Duration::from_secs(300))
     }
+
+    /// A row of this guest, without encryption, in which nothing is measured yet.
+    pub fn row(&self, peer: &'static str, compressor: &str, writer: &'static str) -> Comparison {
+        Comparison {
+            peer,
+            compressor: compressor.to_string(),
+            encryptor: "none",
+            writer,
+            vcpus: self.vcpus,
+            direction: "",
+            speeds: [0.0; 2],
+            stored: [None; 2],
+            needed: None,
+        }
+    }
 }
 
 /// Boots `vm` and gets it ready, with a workload of `workload_mib`.
