@@ -107,14 +107,17 @@ fn mkfs(vm: &Vm, fs: &str) -> Result<()> {
     }
 }
 
-/// Has the host check the filesystem, which nobody has mounted.
-fn fsck(vm: &Vm, fs: &str) -> Result<()> {
+/// Ends a scenario: off, the host finds nothing wrong with the filesystem, and
+/// no kernel log has a warning.
+fn sound(vm: &mut Vm, fs: &str) -> Result<()> {
+    vm.power_off()?;
     match fs {
-        "ext4" => host("/sbin/e2fsck", &["-f", "-n"], vm, 0),
-        "xfs" => host("/sbin/xfs_repair", &["-n", "-f"], vm, 0),
-        "btrfs" => host("/bin/btrfs", &["check", "--readonly"], vm, 0),
+        "ext4" => host("/sbin/e2fsck", &["-f", "-n"], vm, 0)?,
+        "xfs" => host("/sbin/xfs_repair", &["-n", "-f"], vm, 0)?,
+        "btrfs" => host("/bin/btrfs", &["check", "--readonly"], vm, 0)?,
         _ => bail!("no filesystem {fs}"),
     }
+    vm.assert_clean()
 }
 
 /// A machine with a filesystem on its first disk, mounted, before anything of
@@ -189,9 +192,7 @@ fn cycles(vm: &mut Vm, fs: &str, appends: &[String]) -> Result<()> {
     // What is seen of the file now is what the device has.
     vm.run("head -c 15 /mnt/image | grep -q DORMOUSE-FILE-1")?;
     vm.run(&format!("rm /mnt/image; {LET_GO}; umount /mnt"))?;
-    vm.power_off()?;
-    fsck(vm, fs)?;
-    vm.assert_clean()
+    sound(vm, fs)
 }
 
 /// Makes the boot kernel, and it alone, find the disks in the other order, when
@@ -271,9 +272,7 @@ fn mounted_since(lab: &Lab) -> Result<()> {
     // Told once.
     boot_fresh(&mut vm)?;
     ensure!(get(&mut vm, "last_result")?.starts_with("0 "), "told twice");
-    vm.power_off()?;
-    fsck(&vm, "ext4")?;
-    vm.assert_clean()
+    sound(&mut vm, "ext4")
 }
 
 fn beside_swap(lab: &Lab) -> Result<()> {
@@ -306,9 +305,7 @@ fn beside_swap(lab: &Lab) -> Result<()> {
         get(&mut vm, "image")?.contains("consumed"),
         "no trace of it"
     );
-    vm.power_off()?;
-    fsck(&vm, "ext4")?;
-    vm.assert_clean()
+    sound(&mut vm, "ext4")
 }
 
 fn torn(lab: &Lab) -> Result<()> {
@@ -333,9 +330,7 @@ fn torn(lab: &Lab) -> Result<()> {
     resume(&mut vm)?;
     set(&mut vm, "target", "auto")?;
     vm.run("umount /mnt")?;
-    vm.power_off()?;
-    fsck(&vm, "ext4")?;
-    vm.assert_clean()
+    sound(&mut vm, "ext4")
 }
 
 fn replaced(lab: &Lab) -> Result<()> {
@@ -379,9 +374,7 @@ fn replaced(lab: &Lab) -> Result<()> {
     vm.power_off()?;
     boot_fresh(&mut vm)?;
     vm.run("mkdir /mnt && mount -t ext4 /dev/vda /mnt && umount /mnt")?;
-    vm.power_off()?;
-    fsck(&vm, "ext4")?;
-    vm.assert_clean()
+    sound(&mut vm, "ext4")
 }
 
 /// Bytes and operations of the first disk, from the machine's point of view:
