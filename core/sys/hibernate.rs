@@ -27,6 +27,18 @@ pub struct ResumeDevice {
     pub block: u64,
 }
 
+impl ResumeDevice {
+    /// Block `block` (in pages) of the device with these numbers. Any context.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for numbers out of the kernel's range.
+    pub fn numbered(major: u32, minor: u32, block: u64) -> Result<Self> {
+        let dev = DevT::new(major, minor).ok_or(EINVAL)?;
+        Ok(ResumeDevice { dev, block })
+    }
+}
+
 /// True when hibernation is allowed: by the command line, lockdown, and all other conditions. Any
 /// context.
 pub fn hibernation_available() -> bool {

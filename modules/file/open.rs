@@ -109,11 +109,8 @@ fn locate(place: Place<'_>, pinned: Option<&Arc<Pinned>>) -> Result<ResumeDevice
         Target::Number {
             major,
             minor,
-            offset: block,
-        } => {
-            let dev = DevT::new(major, minor).ok_or(EINVAL)?;
-            Ok(ResumeDevice { dev, block })
-        }
+            offset,
+        } => ResumeDevice::numbered(major, minor, offset),
         Target::UuidOffset { uuid, offset } => Ok(ResumeDevice {
             dev: find(&uuid, offset)?,
             block: offset,

@@ -67,10 +67,7 @@ fn wanted(place: Place<'_>) -> Result<Wanted<'_>> {
             major,
             minor,
             offset,
-        } => Wanted::At(ResumeDevice {
-            dev: DevT::new(major, minor).ok_or(EINVAL)?,
-            block: offset,
-        }),
+        } => Wanted::At(ResumeDevice::numbered(major, minor, offset)?),
         Target::File(path) => Wanted::File(path),
         Target::Uuid(uuid) => Wanted::Uuid(uuid),
         Target::UuidOffset { .. } => {
@@ -266,11 +263,8 @@ pub(crate) fn locate(place: Place<'_>) -> Result<Option<ResumeDevice>> {
         Target::Number {
             major,
             minor,
-            offset: block,
-        } => {
-            let dev = DevT::new(major, minor).ok_or(EINVAL)?;
-            return Ok(Some(ResumeDevice { dev, block }));
-        }
+            offset,
+        } => return ResumeDevice::numbered(major, minor, offset).map(Some),
         Target::Nbd(_) | Target::UuidOffset { .. } => return Ok(None),
         Target::Auto | Target::File(_) | Target::Uuid(_) => {}
     }
