@@ -5,11 +5,15 @@
 //! `guest agent TTY` runs commands for the host over a serial port.
 //! `guest work ...` keeps memory, files and a counter that can be verified.
 //! `guest hibernate` calls reboot(LINUX_REBOOT_CMD_SW_SUSPEND).
+//! `guest load LIST` loads the kernel modules that a file lists.
 
+use std::fs::{self, File};
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use nix::errno::Errno;
+use nix::kmod::{finit_module, ModuleInitFlags};
 use nix::sys::reboot::{reboot, RebootMode};
 
 mod agent;
@@ -18,6 +22,7 @@ mod work;
 const USAGE: &str = "\
 usage: guest agent TTY
        guest hibernate
+       guest load LIST
        guest work start [mib=64] [seed=1] [file_mib=0]
        guest work verify | status | stop";
 
@@ -27,6 +32,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["agent", tty] => agent::serve(tty).map(|()| String::new()),
         ["hibernate"] => hibernate(),
+        ["load", list] => load(Path::new(list)),
         ["work", "start", options @ ..] => work::start(options),
         ["work", "serve", options @ ..] => work::serve(options).map(|()| String::new()),
         ["work", request @ ("verify" | "status" | "stop")] => work::ask(request),
@@ -55,4 +61,22 @@ fn hibernate() -> io::Result<String> {
         Err(Errno::UnknownErrno) => Ok("back".to_string()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Loads the modules in the lines of `list`, which lie beside it, in that
+/// order: all in one process, since without KVM each program that is started
+/// takes a boot 30 ms longer.
+fn load(list: &Path) -> io::Result<String> {
+    let mut bad = Vec::new();
+    for name in fs::read_to_string(list)?.lines() {
+        let file = File::open(list.with_file_name(name));
+        let load = |file| Ok(finit_module(&file, c"", ModuleInitFlags::empty())?);
+        if let Err(error) = file.and_then(load) {
+            bad.push(format!("cannot load {name}: {error}"));
+        }
+    }
+    if bad.is_empty() {
+        return Ok(String::new());
+    }
+    Err(io::Error::other(bad.join("; ")))
 }

@@ -24,9 +24,7 @@ option() {
 
 [ -x /etc/early ] && /etc/early
 
-while read -r module; do
-	insmod "/modules/$module" || say "cannot load $module"
-done < /modules/order
+failed=$(guest load /modules/order) || say "$failed"
 
 [ -x /etc/unlock ] && . /etc/unlock
 

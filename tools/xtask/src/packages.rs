@@ -31,6 +31,7 @@ const KERNEL: &[Need] = &[
     need(&["make"], "kbuild"),
     need(&["patch"], "applies patches/"),
     need(&["xz-utils"], "unpacks the source"),
+    need(&["lz4"], "compresses the kernel"),
     need(&["rsync"], "copies our sources into the tree"),
     need(&["flex"], "kbuild"),
     need(&["bison"], "kbuild"),
