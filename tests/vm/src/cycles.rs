@@ -64,9 +64,9 @@ pub const SCENARIOS: &[Scenario] = &[
         start,
     ),
     Scenario::new(
-        "five-cycles",
-        "five cycles in one guest: memory is the same, and no more of it is used",
-        |lab| in_a_row(lab, 5),
+        "three-cycles",
+        "three cycles in one guest: memory is the same, and no more of it is used",
+        |lab| in_a_row(lab, 3),
     ),
     Scenario::long(
         "forty-cycles",

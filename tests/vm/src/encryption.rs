@@ -375,6 +375,7 @@ fn forged(lab: &Lab) -> Result<()> {
         disk.write(data_at, &frame)?;
         asleep.refused_with(&["a part of it fails its check"])?;
     }
+    asleep.vm.power_off()?;
     asleep.restore()?;
     resume(&mut asleep.vm)?;
     asleep.vm.assert_clean()

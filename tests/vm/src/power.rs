@@ -45,14 +45,9 @@ pub const BEGUN: &str = "a restore of this image was begun before";
 
 fn cut_in_save(lab: &Lab) -> Result<()> {
     let mut vm = lab.sleepy()?;
-    for (number, point) in [
-        "snapshot: copying pages",
-        "write: 10%",
-        "write: 50%",
-        "write: 100%",
-    ]
-    .into_iter()
-    .enumerate()
+    for (number, point) in ["snapshot: copying pages", "write: 50%", "write: 100%"]
+        .into_iter()
+        .enumerate()
     {
         if number != 0 {
             vm.run("swapon /dev/vda")?;
@@ -60,7 +55,7 @@ fn cut_in_save(lab: &Lab) -> Result<()> {
         }
         vm.cut_at(SAVE, point, Duration::ZERO)?;
         // Only the last point is so near the end that the image may be complete.
-        if number == 3 && image::is_complete(vm.get_disk(0)?)? {
+        if number == 2 && image::is_complete(vm.get_disk(0)?)? {
             resume(&mut vm)?;
             continue;
         }

@@ -47,7 +47,7 @@ impl Lab {
 ///
 /// When the guest refuses.
 pub fn prepare(vm: &mut Vm) -> Result<()> {
-    vm.run("guest work start mib=48 file_mib=8")?;
+    vm.run("guest work start mib=24 file_mib=4")?;
     set(vm, "compressor", "lz4")?;
     set(vm, "enabled", "1")
 }
