@@ -48,14 +48,21 @@ fn frame(keys: &Keys, frame_no: u64, kind: Kind, pages: &[(u64, u32)], plain: &[
 /// Key of the user that the sample is made with.
 pub const USER_KEY: [u8; 32] = *b"a key that user space has made..";
 
+/// Hint of the sample, which says nothing to anybody.
+const HINT: &str = "$argon2id$v=19$m=65536,t=3,p=1$c29tZXNhbHQ";
+
 /// Makes the parameters of the sample, and the keys that are in them.
 pub fn parameters(user_key: &[u8], cipher: Cipher) -> (Vec<u8>, Keys) {
+    parameters_with(user_key, cipher, HINT)
+}
+
+fn parameters_with(user_key: &[u8], cipher: Cipher, hint: &str) -> (Vec<u8>, Keys) {
     // Made of nothing random, so that the sample is the same everywhere.
     let (salt, data_key) = ([0x5a; SALT_BYTES], [0xa5; KEY_BYTES]);
     let mut p = Params {
         key_type: KeyType::Logon,
         description: "dormouse:passphrase",
-        hint: "$argon2id$v=19$m=65536,t=3,p=1$c29tZXNhbHQ",
+        hint,
         salt,
         wrapped: [0; WRAPPED_BYTES],
     };
@@ -95,7 +102,12 @@ fn index(keys: &Keys) -> Vec<u8> {
 
 /// Returns a whole encrypted image: superblock, and blocks.
 pub fn image(cipher: Cipher) -> (Vec<u8>, Vec<u8>) {
-    let (params, keys) = parameters(&USER_KEY, cipher);
+    image_with(cipher, &USER_KEY, HINT)
+}
+
+/// The same with another key, and a hint how it is made.
+pub fn image_with(cipher: Cipher, user_key: &[u8], hint: &str) -> (Vec<u8>, Vec<u8>) {
+    let (params, keys) = parameters_with(user_key, cipher, hint);
     let mut area = vec![0; header::AREA_BYTES];
     let mut builder = HeaderBuilder::new(&mut area, &FACTS).expect("room");
     let transform = Transform {

@@ -36,6 +36,15 @@ impl Control {
         self.0.is_dir()
     }
 
+    /// Finds out whether this kernel has Dormouse, and whether its files may be read.
+    ///
+    /// # Errors
+    ///
+    /// When not.
+    pub fn check(&self) -> Result<()> {
+        self.get("state").map(|_| ())
+    }
+
     fn refused(&self, name: &str, error: io::Error) -> Error {
         let path = self.0.join(name);
         let path = path.display();

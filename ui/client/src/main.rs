@@ -6,6 +6,7 @@
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::Parser;
 
 mod cli;
@@ -23,12 +24,31 @@ mod system;
 mod text;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dormouse: {error:#}");
+            output::complain(format_args!("{error:#}"));
             failure::code_of(&error).into()
         }
+    }
+}
+
+/// Says what is wrong with the command line in one line; help is longer.
+fn usage(error: &clap::Error) -> ExitCode {
+    let is_help =
+        !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if is_help {
+        // Whoever does not read it has not asked for it.
+        let _ = error.print();
+    } else {
+        output::complain(format_args!("{}", text::one_line(&error.to_string())));
+    }
+    match error.use_stderr() {
+        true => failure::Code::Usage.into(),
+        false => ExitCode::SUCCESS,
     }
 }

@@ -2,7 +2,8 @@
 
 //! Standard output: for people or as JSON. A reader that has gone is no error.
 
-use std::io::{ErrorKind, Write};
+use std::fmt;
+use std::io::{BufRead, ErrorKind, Write};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -47,6 +48,16 @@ pub fn raw(bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// Says something on standard error, if anybody is there to read it.
+pub fn complain(sentence: fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "dormouse: {sentence}");
+}
+
+/// Shows how far something is, on a terminal, in the place of what was shown before.
+pub fn show(text: fmt::Arguments<'_>) {
+    let _ = write!(std::io::stderr(), "\r{text}\x1b[K");
+}
+
 /// One sentence that a command ends with, when all went well.
 #[derive(Serialize)]
 pub struct Done {
@@ -66,4 +77,17 @@ impl Output {
         };
         self.print(&done, || done.done.clone())
     }
+}
+
+/// Asks a question that is answered by yes or no; nothing is no.
+///
+/// # Errors
+///
+/// When the answer cannot be read.
+pub fn is_meant(question: &str) -> Result<bool> {
+    let mut err = std::io::stderr();
+    write!(err, "{question} [y/N] ").and_then(|()| err.flush())?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

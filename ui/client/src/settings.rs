@@ -7,6 +7,7 @@ use dormouse_image::target::{self, Target};
 
 use crate::control::{Choice, Control};
 use crate::failure::{Code, Failure};
+use crate::output;
 
 /// How a setting is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,7 +257,7 @@ impl<'a> Change<'a> {
 impl Drop for Change<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.undo() {
-            eprintln!("dormouse: {error:#}");
+            output::complain(format_args!("{error:#}"));
         }
     }
 }

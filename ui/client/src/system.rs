@@ -69,6 +69,30 @@ impl System {
         text.lines().skip(1).filter_map(swap_area).collect()
     }
 
+    /// The block device with this number.
+    pub fn device(&self, major: u64, minor: u64) -> Option<PathBuf> {
+        let uevent = self.read(&format!("sys/dev/block/{major}:{minor}/uevent"))?;
+        let mut lines = uevent.lines();
+        let name = lines.find_map(|line| line.strip_prefix("DEVNAME="))?;
+        Some(self.path(&format!("dev/{name}")))
+    }
+
+    /// Pages of memory that are there, used or not, as an image counts them.
+    pub fn ram_pages(&self) -> Option<u64> {
+        let text = self.read("proc/zoneinfo")?;
+        let words = |line: &str| {
+            let mut words = line.split_whitespace();
+            (words.next()? == "present").then_some(())?;
+            words.next()?.parse::<u64>().ok()
+        };
+        let zones: Vec<u64> = text.lines().filter_map(words).collect();
+        (!zones.is_empty()).then(|| {
+            zones
+                .iter()
+                .fold(0u64, |sum, pages| sum.saturating_add(*pages))
+        })
+    }
+
     /// The kernel's release, as `uname -r` says it.
     pub fn release(&self) -> Option<String> {
         let version = self.read("proc/version")?;
@@ -146,6 +170,18 @@ mod tests {
         assert_eq!(memory.in_use, 600 << 10);
         assert_eq!(memory.without_caches, 400 << 10);
         assert!(super::memory("MemFree: 4 kB\n").is_none());
+    }
+
+    #[test]
+    fn reads_zones() {
+        let folder = tempfile::tempdir().unwrap();
+        let system = System::new(folder.path());
+        assert_eq!(system.ram_pages(), None);
+        fs::create_dir(folder.path().join("proc")).unwrap();
+        let text = "Node 0, zone DMA\n  pages free 3840\n        present  3998\n\
+                    Node 0, zone DMA32\n        present  126944\n      managed 12\n";
+        fs::write(folder.path().join("proc/zoneinfo"), text).unwrap();
+        assert_eq!(system.ram_pages(), Some(130_942));
     }
 
     #[test]

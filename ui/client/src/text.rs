@@ -65,9 +65,37 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
+/// What is wrong with a command line, of several lines, in one: the reason, and how it is used.
+pub fn one_line(error: &str) -> String {
+    let reason: Vec<&str> = error
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .map(str::trim)
+        .collect();
+    let reason = reason.join(" ");
+    let reason = reason.strip_prefix("error: ").unwrap_or(&reason);
+    let usage = error.lines().find_map(|line| line.strip_prefix("Usage: "));
+    let usage = usage.map_or(String::new(), |usage| format!(" (usage: {usage})"));
+    let plain = |c: char| match c.is_control() {
+        true => c.escape_debug().to_string(),
+        false => c.to_string(),
+    };
+    format!("{reason}{usage}").chars().map(plain).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn says_what_is_wrong_in_one_line() {
+        let error = "error: the following required arguments were not provided:\n  <PLACE>\n\n\
+                     Usage: dormouse image info <PLACE>\n\nFor more information, try '--help'.\n";
+        let expected = "the following required arguments were not provided: <PLACE> \
+                        (usage: dormouse image info <PLACE>)";
+        assert_eq!(one_line(error), expected);
+        assert_eq!(one_line("error: no \u{1b}[31m\n"), "no \\u{1b}[31m");
+    }
 
     #[test]
     fn says_bytes() {

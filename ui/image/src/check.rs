@@ -2,8 +2,10 @@
 
 //! Checks everything that an image says of itself.
 
+#![forbid(unsafe_code)]
+
 use crate::fault::{At, Fault, Part, Reason};
-use crate::image::frame::{frames, Kind};
+use crate::image::frame::{frames, Frame, Kind};
 use crate::image::root::Chunk;
 use crate::image::{Error, PAGE};
 use crate::keys::Keys;
@@ -49,6 +51,100 @@ impl Report {
     }
 }
 
+/// Frames, read and unpacked chunk by chunk, and the accounts of them.
+pub(crate) struct Contents<'a> {
+    opened: &'a Opened<'a>,
+    undo: Option<Undo<'a>>,
+    /// Why they cannot be unpacked, if so.
+    unknown: Option<String>,
+    /// The accounts.
+    pub(crate) ledger: Ledger,
+}
+
+impl<'a> Contents<'a> {
+    /// Nothing read yet. Checks the tags of what describes the image, if there is a key for them
+    /// or none is needed.
+    fn begin(opened: &'a Opened<'a>, keys: Option<&'a Keys>) -> Result<Self, Fault> {
+        let header = opened.header()?;
+        if header.may_override() {
+            return Err(Fault::image(Part::Header, Error::UnknownFeature));
+        }
+        let encryptor = opened.encryptor()?;
+        if keys.is_some() || encryptor.is_none() {
+            opened.check_tag(keys)?;
+        }
+        let (undo, unknown) = match Undo::new(&header, keys) {
+            Ok(undo) => (Some(undo), None),
+            Err(name) => match encryptor {
+                Some((encryptor, _)) if encryptor == name => {
+                    (None, Some(format!("encrypted by {name}")))
+                }
+                _ => (None, Some(format!("{name} is not known here"))),
+            },
+        };
+        Ok(Contents {
+            opened,
+            undo,
+            unknown,
+            ledger: Ledger::new(),
+        })
+    }
+
+    /// As [`Contents::begin`], for somebody who wants what is in the frames.
+    ///
+    /// # Errors
+    ///
+    /// When the description of the image is no good, or frames could not be unpacked.
+    pub(crate) fn new(opened: &'a Opened<'a>, keys: Option<&'a Keys>) -> Result<Self, Fault> {
+        let contents = Contents::begin(opened, keys)?;
+        match contents.unknown {
+            Some(why) => {
+                let sentence = format!("what is in the image cannot be read: {why}");
+                Err(Fault::missing(Part::Header, sentence))
+            }
+            None => Ok(contents),
+        }
+    }
+
+    /// Reads `chunk`. `each` gets every frame and what it was before it was packed; nothing where
+    /// that is not known.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, and those of `each`.
+    pub(crate) fn chunk<E: From<Fault>>(
+        &mut self,
+        chunk: &Chunk,
+        mut each: impl FnMut(&Frame<'_>, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let part = Part::Chunk(chunk.block);
+        let opened = self.opened;
+        let (commit, ledger) = (&opened.commit, &mut self.ledger);
+        ledger.chunk(chunk);
+        let bytes = opened.chunk_bytes(chunk)?;
+        let count = opened.header()?.transform_count();
+        for frame in frames(&bytes, &commit.image_id, count) {
+            let frame = frame.at(part)?;
+            ledger.frame(chunk, &frame, commit).at(part)?;
+            let mut raw = Vec::new();
+            if let Some(undo) = &mut self.undo {
+                raw = undo
+                    .frame(&frame)
+                    .map_err(|error| unpacked(part, frame.frame_no, error))?;
+                match frame.kind {
+                    Kind::Index => ledger.index(&raw, commit).at(Part::Index)?,
+                    Kind::Data if raw.len() != frame.pages as usize * PAGE => {
+                        return Err(Fault::image(part, Error::BadLength).into());
+                    }
+                    Kind::Data => {}
+                }
+            }
+            each(&frame, &raw)?;
+        }
+        Ok(())
+    }
+}
+
 /// Checks all chunks, frames, tags and pages of `opened`. `step` hears of every chunk: how many
 /// are done.
 ///
@@ -61,37 +157,28 @@ pub fn check(
     keys: Option<&Keys>,
     mut step: impl FnMut(usize),
 ) -> Result<Report, Fault> {
-    let header = opened.header()?;
-    if header.may_override() {
-        return Err(Fault::image(Part::Header, Error::UnknownFeature));
-    }
-    let mut report = Report::default();
-    if keys.is_some() || opened.encryptor()?.is_none() {
-        opened.check_tag(keys)?;
-        report.authenticated = keys.is_some();
-    }
-    let mut undo = match Undo::new(&header, keys) {
-        Ok(undo) => Some(undo),
-        Err(name) => {
-            let why = match opened.encryptor()? {
-                Some((encryptor, _)) if encryptor == name => format!("encrypted by {name}"),
-                _ => format!("{name} is not known here"),
-            };
-            report.contents_unknown = Some(why);
-            None
-        }
+    let mut contents = Contents::begin(opened, keys)?;
+    let mut report = Report {
+        authenticated: keys.is_some(),
+        contents: contents.undo.is_some(),
+        contents_unknown: contents.unknown.clone(),
+        ..Report::default()
     };
-    report.contents = undo.is_some();
-    let mut ledger = Ledger::new();
     for (number, chunk) in opened.chunks()?.iter().enumerate() {
-        ledger.chunk(chunk);
-        if let Err(fault) = check_chunk(opened, chunk, &mut undo, &mut ledger, &mut report) {
-            report.fault(fault);
+        let result = contents.chunk(chunk, |frame, _| {
+            report.frames += 1;
+            report.pages += u64::from(frame.pages);
+            Ok(())
+        });
+        match result {
+            Ok(()) => report.stored_bytes += u64::from(chunk.used),
+            Err(fault) => report.fault(fault),
         }
         step(number + 1);
     }
     // Whatever is missing in the accounts is what was just found.
     if report.is_good() {
+        let ledger = &mut contents.ledger;
         let whole = ledger.check_frames(&opened.commit).at(Part::Root);
         let pages = match report.contents {
             true => ledger.check_pages(&opened.commit).at(Part::Index),
@@ -102,38 +189,6 @@ pub fn check(
         }
     }
     Ok(report)
-}
-
-fn check_chunk(
-    opened: &Opened<'_>,
-    chunk: &Chunk,
-    undo: &mut Option<Undo<'_>>,
-    ledger: &mut Ledger,
-    report: &mut Report,
-) -> Result<(), Fault> {
-    let part = Part::Chunk(chunk.block);
-    let bytes = opened.chunk_bytes(chunk)?;
-    let count = opened.header()?.transform_count();
-    for frame in frames(&bytes, &opened.commit.image_id, count) {
-        let frame = frame.at(part)?;
-        ledger.frame(chunk, &frame, &opened.commit).at(part)?;
-        if let Some(undo) = undo {
-            let raw = undo
-                .frame(&frame)
-                .map_err(|error| unpacked(part, frame.frame_no, error))?;
-            match frame.kind {
-                Kind::Index => ledger.index(&raw, &opened.commit).at(Part::Index)?,
-                Kind::Data if raw.len() != frame.pages as usize * PAGE => {
-                    return Err(Fault::image(part, Error::BadLength));
-                }
-                Kind::Data => {}
-            }
-        }
-        report.frames += 1;
-        report.pages += u64::from(frame.pages);
-    }
-    report.stored_bytes += u64::from(chunk.used);
-    Ok(())
 }
 
 fn unpacked(part: Part, number: u64, error: Error) -> Fault {

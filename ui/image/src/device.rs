@@ -1,28 +1,62 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Block devices, and files in their place.
+//! Block devices, and files and exports in their place.
 
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::export::{Export, Link};
 use crate::image::BLOCK;
 
 /// `O_EXCL`: for a block device, that nobody else uses it.
 const EXCLUSIVE: i32 = 0o200;
 
-/// A device or file, in blocks.
+/// Where a device, file or export is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Where {
+    /// At a path.
+    Path(PathBuf),
+    /// On an NBD server.
+    Export(Export),
+}
+
+impl From<&Path> for Where {
+    fn from(path: &Path) -> Where {
+        Where::Path(path.to_path_buf())
+    }
+}
+
+impl fmt::Display for Where {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Where::Path(path) => path.display().fmt(f),
+            Where::Export(export) => export.fmt(f),
+        }
+    }
+}
+
+enum Medium {
+    File(File),
+    Export(Box<RefCell<Link>>),
+}
+
+/// A device, file or export, in blocks.
 pub struct Device {
-    file: File,
+    medium: Medium,
     /// Where it is.
-    pub path: PathBuf,
+    pub place: Where,
     /// Whole blocks that it has.
     pub blocks: u64,
-    /// Number of the device, or of the one that the file is on.
+    /// Number of the device, or of the one that the file is on; zeros where there is none.
     number: (u32, u32),
-    /// Whether it is a device.
-    pub is_block: bool,
+    /// Whether it is a whole device, and no file on one.
+    pub is_device: bool,
 }
 
 // As `makedev()` of Linux packs them.
@@ -38,12 +72,29 @@ fn offset(block: u64) -> io::Result<u64> {
 }
 
 impl Device {
-    /// Opens `path` for reading, and for writing if nobody else uses it, when `write` is set.
+    /// Opens what is at `place` for reading, and for writing when `write` is set. A block device
+    /// that is written must not be in use by anybody else.
     ///
     /// # Errors
     ///
-    /// When it is not there, in use, or neither device nor file.
-    pub fn open(path: &Path, write: bool) -> io::Result<Device> {
+    /// When it is not there, in use, or neither device nor file nor export.
+    pub fn open(place: &Where, write: bool) -> io::Result<Device> {
+        match place {
+            Where::Path(path) => Device::at_path(path, write),
+            Where::Export(export) => {
+                let link = Link::open(export)?;
+                Ok(Device {
+                    blocks: link.terms.size / BLOCK as u64,
+                    medium: Medium::Export(Box::new(RefCell::new(link))),
+                    place: place.clone(),
+                    number: (0, 0),
+                    is_device: true,
+                })
+            }
+        }
+    }
+
+    fn at_path(path: &Path, write: bool) -> io::Result<Device> {
         let meta = std::fs::metadata(path)?;
         let is_block = meta.file_type().is_block_device();
         if !is_block && !meta.is_file() {
@@ -56,11 +107,11 @@ impl Device {
         let mut file = options.open(path)?;
         let size = file.seek(SeekFrom::End(0))?;
         Ok(Device {
-            file,
-            path: path.to_path_buf(),
+            medium: Medium::File(file),
+            place: path.into(),
             blocks: size / BLOCK as u64,
             number: number(if is_block { meta.rdev() } else { meta.dev() }),
-            is_block,
+            is_device: is_block,
         })
     }
 
@@ -78,7 +129,11 @@ impl Device {
     ///
     /// I/O errors, also beyond the end.
     pub fn read(&self, block: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(out, offset(block)?)
+        let at = offset(block)?;
+        match &self.medium {
+            Medium::File(file) => file.read_exact_at(out, at),
+            Medium::Export(link) => link.borrow_mut().read(at, out),
+        }
     }
 
     /// Block `block`.
@@ -99,8 +154,13 @@ impl Device {
     /// I/O errors.
     pub fn write(&self, block: u64, at: usize, bytes: &[u8]) -> io::Result<()> {
         let at = offset(block)?.saturating_add(at as u64);
-        self.file.write_all_at(bytes, at)?;
-        self.file.sync_all()
+        match &self.medium {
+            Medium::File(file) => {
+                file.write_all_at(bytes, at)?;
+                file.sync_all()
+            }
+            Medium::Export(link) => link.borrow_mut().write(at, bytes),
+        }
     }
 }
 

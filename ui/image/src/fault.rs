@@ -2,6 +2,8 @@
 
 //! What can go wrong with an image that is read outside of the kernel.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 use std::io;
 
@@ -51,6 +53,18 @@ pub enum Reason {
     Unpack(u64),
     /// Something is missing to read it: the sentence says what.
     Missing(String),
+}
+
+impl From<io::Error> for Reason {
+    fn from(error: io::Error) -> Self {
+        Reason::Io(error)
+    }
+}
+
+impl From<Error> for Reason {
+    fn from(error: Error) -> Self {
+        Reason::Image(error)
+    }
 }
 
 /// What is wrong, and where.

@@ -3,6 +3,9 @@
 //! The keys of an encrypted image, with the ciphers of RustCrypto: an implementation that has
 //! nothing in common with the kernel's.
 
+#![forbid(unsafe_code)]
+
+use aes_gcm::aead::consts::{U12, U32};
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::Aes256Gcm;
 use chacha20poly1305::ChaCha20Poly1305;
@@ -77,13 +80,8 @@ impl Cipher {
         msg: &[u8],
     ) -> Result<Vec<u8>> {
         let payload = Payload { msg, aad };
-        match self {
-            Cipher::AesGcm => Aes256Gcm::new(key.into()).encrypt(nonce.into(), payload),
-            Cipher::ChaCha20Poly1305 => {
-                ChaCha20Poly1305::new(key.into()).encrypt(nonce.into(), payload)
-            }
-        }
-        .map_err(|_| Error::BadLength)
+        self.turn(Way::Encrypt, key, nonce, payload)
+            .ok_or(Error::BadLength)
     }
 
     fn decrypt(
@@ -94,14 +92,44 @@ impl Cipher {
         msg: &[u8],
     ) -> Result<Vec<u8>> {
         let payload = Payload { msg, aad };
-        match self {
-            Cipher::AesGcm => Aes256Gcm::new(key.into()).decrypt(nonce.into(), payload),
-            Cipher::ChaCha20Poly1305 => {
-                ChaCha20Poly1305::new(key.into()).decrypt(nonce.into(), payload)
-            }
-        }
-        .map_err(|_| Error::BadTag)
+        self.turn(Way::Decrypt, key, nonce, payload)
+            .ok_or(Error::BadTag)
     }
+
+    fn turn(
+        self,
+        way: Way,
+        key: &[u8; KEY_BYTES],
+        nonce: &[u8; NONCE_BYTES],
+        payload: Payload<'_, '_>,
+    ) -> Option<Vec<u8>> {
+        match self {
+            Cipher::AesGcm => turn::<Aes256Gcm>(way, key, nonce, payload),
+            Cipher::ChaCha20Poly1305 => turn::<ChaCha20Poly1305>(way, key, nonce, payload),
+        }
+    }
+}
+
+enum Way {
+    Encrypt,
+    Decrypt,
+}
+
+fn turn<C>(
+    way: Way,
+    key: &[u8; KEY_BYTES],
+    nonce: &[u8; NONCE_BYTES],
+    payload: Payload<'_, '_>,
+) -> Option<Vec<u8>>
+where
+    C: Aead<NonceSize = U12> + KeyInit<KeySize = U32>,
+{
+    let cipher = C::new(key.into());
+    let turned = match way {
+        Way::Encrypt => cipher.encrypt(nonce.into(), payload),
+        Way::Decrypt => cipher.decrypt(nonce.into(), payload),
+    };
+    turned.ok()
 }
 
 fn derive(key: &[u8; KEY_BYTES], purpose: Purpose, cipher: Cipher) -> Result<[u8; KEY_BYTES]> {

@@ -3,6 +3,8 @@
 //! Accounts of the pages of an image: every frame once, every page once, and all as the commit
 //! record counts them.
 
+#![forbid(unsafe_code)]
+
 use crate::image::commit::Commit;
 use crate::image::frame::{Frame, Kind};
 use crate::image::index::{entries, Source};
@@ -113,13 +115,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// Checks that the index names every page once, and each in the frame that has it.
+    /// Checks that the index names every page once, and as many as the commit record counts.
     ///
     /// # Errors
     ///
-    /// [`Error::Overlap`] for a page that is there twice, [`Error::BadFrameNo`] for one that is
-    /// not where the index says, [`Error::BadCount`].
-    pub fn check_pages(&mut self, commit: &Commit) -> Result {
+    /// [`Error::Overlap`] for a page that is there twice, [`Error::BadCount`].
+    pub fn check_index(&mut self, commit: &Commit) -> Result {
         self.index.sort_unstable();
         let mut end = 0;
         for run in &self.index {
@@ -133,9 +134,30 @@ impl Ledger {
         if all != commit.image_pages || filled != commit.fill_pages {
             return Err(Error::BadCount);
         }
-        let named = joined(self.index.iter().filter(|run| run.frame.is_some()));
+        Ok(())
+    }
+
+    /// The pages of the index, once that was checked: the first page of each run, and how many
+    /// there are. No two runs touch.
+    pub fn present(&self) -> impl Iterator<Item = (u64, u64)> + use<> {
+        let alike = self.index.iter().map(|run| Run {
+            frame: None,
+            ..*run
+        });
+        joined(alike).into_iter().map(|run| (run.pfn, run.count))
+    }
+
+    /// Checks that the index names every page once, and each in the frame that has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::check_index`]; [`Error::BadFrameNo`] for a page that is not where the index
+    /// says.
+    pub fn check_pages(&mut self, commit: &Commit) -> Result {
+        self.check_index(commit)?;
+        let named = joined(self.index.iter().filter(|run| run.frame.is_some()).copied());
         self.stored.sort_unstable();
-        if joined(self.stored.iter()) != named {
+        if joined(self.stored.iter().copied()) != named {
             return Err(Error::BadFrameNo);
         }
         Ok(())
@@ -143,7 +165,7 @@ impl Ledger {
 }
 
 /// Runs in order, those that touch in the same frame as one.
-fn joined<'a>(runs: impl Iterator<Item = &'a Run>) -> Vec<Run> {
+fn joined(runs: impl Iterator<Item = Run>) -> Vec<Run> {
     let mut all: Vec<Run> = Vec::new();
     for run in runs {
         match all.last_mut() {
@@ -152,7 +174,7 @@ fn joined<'a>(runs: impl Iterator<Item = &'a Run>) -> Vec<Run> {
             {
                 last.count = last.count.saturating_add(run.count);
             }
-            _ => all.push(*run),
+            _ => all.push(run),
         }
     }
     all

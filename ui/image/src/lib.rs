@@ -10,7 +10,9 @@
 //!
 //! [`place`] finds the mark and the blocks, [`open`] reads what describes the image, [`keys`]
 //! opens an encrypted one, [`check`] goes through all frames, which [`undo`] unpacks and [`ledger`]
-//! counts.
+//! counts, and [`extract`] makes a core of them. [`device`] reads blocks, also of an [`export`].
+
+#![forbid(unsafe_code)]
 
 // Inline, so that `image/wire.rs` and the like are found below `core/` as they are in the kernel.
 #[path = "../../../core"]
@@ -60,6 +62,8 @@ pub use pure::{
 
 pub mod check;
 pub mod device;
+pub mod export;
+pub mod extract;
 pub mod fault;
 pub mod keys;
 pub mod ledger;

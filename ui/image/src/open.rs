@@ -2,7 +2,7 @@
 
 //! What describes an image, read in the order of trust of the kernel.
 
-use std::io;
+#![forbid(unsafe_code)]
 
 use crate::fault::{At, Fault, Part, Reason};
 use crate::image::commit::{self, Commit};
@@ -173,17 +173,5 @@ impl<'s> Opened<'s> {
     pub fn chunk_bytes(&self, chunk: &Chunk) -> Result<Vec<u8>, Fault> {
         let part = Part::Chunk(chunk.block);
         read(self.space, part, chunk.block, chunk.used as usize)
-    }
-}
-
-impl From<io::Error> for Reason {
-    fn from(error: io::Error) -> Self {
-        Reason::Io(error)
-    }
-}
-
-impl From<Error> for Reason {
-    fn from(error: Error) -> Self {
-        Reason::Image(error)
     }
 }

@@ -2,10 +2,12 @@
 
 //! Where an image is: what marks it, where its blocks are, and how it is erased.
 
-use std::io;
-use std::path::{Path, PathBuf};
+#![forbid(unsafe_code)]
 
-use crate::device::Device;
+use std::io;
+use std::path::PathBuf;
+
+use crate::device::{Device, Where};
 use crate::fault::{At, Fault, Part};
 use crate::file::page::{self, Label};
 use crate::image::superblock::{self, State, Superblock};
@@ -57,13 +59,13 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl Place {
-    /// Looks at block `block` of the device or file at `path`.
+    /// Looks at block `block` of the device, file or export at `place`.
     ///
     /// # Errors
     ///
     /// When it cannot be read.
-    pub fn find(path: &Path, block: u64) -> io::Result<Found> {
-        let device = Device::open(path, false)?;
+    pub fn find(place: &Where, block: u64) -> io::Result<Found> {
+        let device = Device::open(place, false)?;
         if block >= device.blocks {
             return Ok(Found::Nothing("ends before that".to_string()));
         }
@@ -115,9 +117,9 @@ impl Place {
         }
     }
 
-    /// Path of the device or file.
-    pub fn path(&self) -> &Path {
-        &self.device.path
+    /// Where the device, file or export is.
+    pub fn place(&self) -> &Where {
+        &self.device.place
     }
 
     /// What carries the mark.

@@ -2,6 +2,8 @@
 
 //! Undoing what was done to frames.
 
+#![forbid(unsafe_code)]
+
 use ruzstd::decoding::FrameDecoder;
 
 use crate::image::frame::Frame;

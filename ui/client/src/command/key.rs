@@ -3,21 +3,29 @@
 //! `dormouse key`.
 
 use anyhow::{bail, Result};
+use dormouse_image::image::cipher::params::Params;
+use dormouse_image::image::Error;
+use dormouse_image::keys::Keys;
 use keyutils::keytypes::logon::{Description, Logon};
 use keyutils::{Keyring, SpecialKeyring};
 use serde::Serialize;
 
+use super::image::{self, PlaceArgs};
 use crate::cli::Context;
 use crate::control::{Control, Encrypted, Image};
 use crate::failure::{Code, Failure};
-use crate::hint::{Costs, Hint};
-use crate::passphrase::{self, Passphrase};
+use crate::hint::{Costs, Hint, KEY_BYTES};
+use crate::output;
+use crate::passphrase;
 use crate::settings::Change;
 
 /// What the key is called in the kernel, after its type.
 const SUBTYPE: &str = "dormouse";
 const NAME: &str = "passphrase";
 const KEY: &str = "logon:dormouse:passphrase";
+
+/// How many times somebody at a terminal is asked.
+const TRIES: u32 = 3;
 
 /// Subcommands of `key`.
 #[derive(clap::Subcommand)]
@@ -58,6 +66,13 @@ pub struct UnlockArgs {
     /// Where the image is; any form that the setting "target" takes. Without it, where a resume
     /// would look
     target: Option<String>,
+    /// Find the image without the kernel, as "image info" does: on a device, in a file or on an
+    /// export. A wrong passphrase is found out before the kernel gets a key
+    #[arg(long, value_name = "PLACE", conflicts_with = "target")]
+    device: Option<String>,
+    /// Where on that device a file begins, in blocks of 4096 bytes
+    #[arg(long, default_value_t = 0, requires = "device")]
+    offset: u64,
     /// Read the passphrase from standard input, to the first newline
     #[arg(long)]
     stdin: bool,
@@ -78,8 +93,7 @@ pub fn run(context: &Context, command: &Command) -> Result<()> {
 }
 
 /// Gives the key to the kernel, which keeps it when this process and its keyring are gone.
-fn configure(control: &Control, hint: &Hint, passphrase: &Passphrase) -> Result<()> {
-    let key = hint.key(passphrase.as_bytes())?;
+fn configure(control: &Control, hint: &Hint, key: &[u8; KEY_BYTES]) -> Result<()> {
     let mut ring = Keyring::attach_or_create(SpecialKeyring::Process)
         .map_err(|error| anyhow::anyhow!("the kernel gives no keyring: {error}"))?;
     let description = Description {
@@ -103,7 +117,8 @@ fn set(context: &Context, args: &SetArgs) -> Result<()> {
     // First, so that nobody thinks of a passphrase for an encryptor that is not there.
     let encryptor = [("encryptor".to_string(), args.encryptor.clone())];
     let change = Change::make(control, &encryptor)?;
-    configure(control, &hint, &passphrase::new(args.stdin)?)?;
+    let key = hint.key(passphrase::new(args.stdin)?.as_bytes())?;
+    configure(control, &hint, &key)?;
     change.keep();
     let done = format!("images are encrypted by {} from now on", args.encryptor);
     context.output.say(done)
@@ -120,8 +135,19 @@ fn find(control: &Control, target: Option<&str>) -> Result<Image> {
     image
 }
 
+/// Refuses a key that this command cannot make.
+fn makes(key: &str) -> Result<()> {
+    if key != KEY {
+        bail!("the image needs the key {key}: load it into a keyring, and write that to /sys/power/hibernate/key");
+    }
+    Ok(())
+}
+
 fn unlock(context: &Context, args: &UnlockArgs) -> Result<()> {
     let control = &context.control;
+    if let Some(device) = &args.device {
+        return unlock_device(control, device, args);
+    }
     let nothing = |why| Err(Failure::error(Code::Nothing, why));
     let Encrypted {
         encryptor,
@@ -132,13 +158,52 @@ fn unlock(context: &Context, args: &UnlockArgs) -> Result<()> {
         Image::Plain => return nothing("the image is not encrypted"),
         Image::None => return nothing("there is no image to resume"),
     };
-    if key != KEY {
-        bail!("the image needs the key {key}: load it into a keyring, and write that to /sys/power/hibernate/key");
-    }
+    makes(&key)?;
     let hint: Hint = hint.parse()?;
-    configure(control, &hint, &passphrase::of_image(args.stdin)?)?;
+    let key = hint.key(passphrase::of_image(args.stdin)?.as_bytes())?;
+    configure(control, &hint, &key)?;
     // An image that somebody put there in its place, in clear, is refused from now on.
     control.set("encryptor", &encryptor)
+}
+
+/// Unlocks what this process finds itself, with a key that is known to open it.
+fn unlock_device(control: &Control, device: &str, args: &UnlockArgs) -> Result<()> {
+    control.check()?;
+    let place = image::find(&PlaceArgs::of(device, args.offset))?;
+    let disks = image::disks(&place, &[])?;
+    let opened = image::open(&place, &disks)?;
+    let encryptor = opened.encryptor().map_err(|fault| image::failure(&fault))?;
+    let Some((encryptor, parameters)) = encryptor else {
+        return Err(Failure::error(Code::Nothing, "the image is not encrypted"));
+    };
+    let damaged = |error: Error| Failure::error(Code::Damaged, format!("header: {error}"));
+    let params = Params::decode(parameters).map_err(damaged)?;
+    makes(&format!(
+        "{}:{}",
+        params.key_type.name(),
+        params.description
+    ))?;
+    let hint: Hint = params.hint.parse()?;
+    let mut tries = match args.stdin {
+        true => 1,
+        false => TRIES,
+    };
+    let key = loop {
+        let key = hint.key(passphrase::of_image(args.stdin)?.as_bytes())?;
+        match Keys::open(&key[..], encryptor, parameters) {
+            Ok(_) => break key,
+            Err(Error::BadTag) if tries > 1 => {
+                tries -= 1;
+                output::complain(format_args!(
+                    "wrong passphrase, or the image was altered: try again"
+                ));
+            }
+            Err(Error::BadTag) => bail!("wrong passphrase, or the image was altered"),
+            Err(error) => return Err(damaged(error)),
+        }
+    };
+    configure(control, &hint, &key)?;
+    control.set("encryptor", encryptor)
 }
 
 #[derive(Serialize)]

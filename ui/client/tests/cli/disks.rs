@@ -36,7 +36,8 @@ fn superblock_of(bytes: &[u8]) -> Superblock {
     Superblock::decode(bytes).unwrap().unwrap()
 }
 
-fn encoded(superblock: &Superblock) -> [u8; BYTES] {
+/// The bytes of a superblock.
+pub fn encoded(superblock: &Superblock) -> [u8; BYTES] {
     let mut bytes = [0; BYTES];
     superblock.encode(&mut bytes).unwrap();
     bytes
@@ -65,6 +66,12 @@ pub fn golden_export() -> Vec<u8> {
 /// An export with an encrypted image.
 pub fn encrypted_export(cipher: Cipher) -> Vec<u8> {
     let (superblock, blocks) = encrypted::image(cipher);
+    export(&superblock, &blocks)
+}
+
+/// The same, whose key is made as `hint` says.
+pub fn hinted_export(hint: &str) -> Vec<u8> {
+    let (superblock, blocks) = encrypted::image_with(Cipher::AesGcm, &[7; 32], hint);
     export(&superblock, &blocks)
 }
 

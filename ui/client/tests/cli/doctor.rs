@@ -147,6 +147,67 @@ fn finds_that_nobody_would_look() {
 }
 
 #[test]
+fn finds_where_a_swap_file_begins() {
+    let fake = healthy();
+    let head = "Filename Type Size Used Priority\n";
+    fake.put("proc/swaps", format!("{head}/swapfile file 1048576 0 -2\n"));
+    fake.put("proc/cmdline", "resume=/dev/vda2 resume_offset=3\n");
+    fake.put("sys/dev/block/254:2/uevent", "MAJOR=254\nDEVNAME=vda2\n");
+    fake.put("sys/power/resume", "254:2\n");
+    fake.put("sys/power/resume_offset", "3\n");
+    let mut header = vec![0; 4096];
+    header[1024] = 1;
+    header[1036..1040].copy_from_slice(b"uuid");
+    fake.put("swapfile", &header);
+    let mut device = vec![0; 8 * 4096];
+    device[3 * 4096..4 * 4096].copy_from_slice(&header);
+    fake.put("dev/vda2", &device);
+    let out = fake.run("doctor").works().to_string();
+    assert!(
+        out.contains("ok    resume      the next boot looks on /swapfile"),
+        "{out}"
+    );
+    // One block away, another area, behind the end.
+    for offset in ["2\n", "0\n", "8\n", "18446744073709551615\n"] {
+        fake.put("sys/power/resume_offset", offset);
+        only(&fake, "resume", "filefrag -v");
+    }
+    fake.put("sys/power/resume_offset", "3\n");
+    device[3 * 4096 + 1036] = b'U';
+    fake.put("dev/vda2", &device);
+    only(
+        &fake,
+        "resume",
+        "no swap area begins where resume=/dev/vda2 resume_offset=3 says",
+    );
+}
+
+#[test]
+fn finds_that_memory_is_another_one() {
+    let fake = healthy();
+    fake.set("image", "state: committed\nsaved_at: 1800000000\n");
+    fake.put("sys/dev/block/254:2/uevent", "DEVNAME=vda2\n");
+    fake.put("sys/power/resume", "254:2\n");
+    let pages = [(1, vec![7; 4096])].into();
+    let facts = dormouse_host::samples::FACTS;
+    fake.put("dev/vda2", crate::memory::export(&facts, &pages, &[]));
+    fake.put("proc/zoneinfo", "  present 3998\n  present 258146\n");
+    let out = fake.run("doctor").out;
+    assert!(
+        out.contains("ok    memory      1.0 GiB as when the image was saved"),
+        "{out}"
+    );
+    fake.put("proc/zoneinfo", "  present 3998\n  present 258145\n");
+    let ran = fake.run("doctor");
+    ran.fails(1, "not ready: image, memory");
+    assert!(
+        ran.out
+            .contains("(262144 pages) of memory, and now there are 1023 MiB (262143)"),
+        "{ran:?}"
+    );
+}
+
+#[test]
 fn finds_what_was_left_behind() {
     let fake = healthy();
     fake.set("image", "state: committed\nsaved_at: 1800000000\n");

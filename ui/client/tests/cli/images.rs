@@ -204,9 +204,9 @@ fn says_what_else_is_there() {
         ),
         ("info swsusp", 3, "has an image of swsusp"),
         ("info /nowhere/at/all", 1, "cannot be read"),
-        ("info nowhere", 2, "name a device or a file"),
+        ("info nowhere", 2, "name a device, a file or an export"),
         ("info auto", 2, "say where the image is"),
-        ("info nbd://192.0.2.1/x", 2, "nbd-client"),
+        ("info nbd:///x", 2, "a host is a name"),
         ("info 4000:77", 1, "cannot be read"),
         ("info /proc", 1, "neither a block device nor a file"),
     ] {

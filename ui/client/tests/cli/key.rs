@@ -5,6 +5,10 @@
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
+use dormouse_host::encrypted::Cipher;
+use dormouse_host::samples::FACTS;
+
+use crate::disks;
 use crate::fake::Fake;
 
 const IMAGE: &str = "state: committed\nencryptor: aes-gcm\nkey: user:other\nhint: \n";
@@ -83,6 +87,52 @@ fn says_when_there_is_nothing_to_unlock() {
     fake.feed(&args, "x\n").fails(1, "needs the key user:other");
     // It looked there, and put back where a resume looks.
     assert_eq!(fake.get("target"), "auto");
+}
+
+/// An export whose key comes from a passphrase that nobody here knows.
+fn encrypted(fake: &Fake, hint: &str) -> String {
+    fake.put("export", disks::hinted_export(hint));
+    fake.root().join("export").display().to_string()
+}
+
+#[test]
+fn notices_a_wrong_passphrase_at_once() {
+    let fake = Fake::new();
+    let hint = "argon2id:v=19,m=16384,t=2,p=2,salt=30313233343536373839616263646566";
+    let place = encrypted(&fake, hint);
+    let args = ["key", "unlock", "--device", &place, "--stdin"];
+    fake.feed(&args, "wrong horse\n")
+        .fails(1, "wrong passphrase, or the image was altered");
+    fake.feed(&args, "\n").fails(1, "is empty");
+    // The kernel has heard of nothing.
+    assert_eq!(
+        (fake.get("key").as_str(), fake.get("hint").as_str()),
+        ("none\n", "\n")
+    );
+    let prompt = "image: ";
+    let answers = [(prompt, "a\n"), (prompt, "b\n"), (prompt, "c\n")];
+    let (code, text) = typed(&fake, &format!("key unlock --device {place}"), &answers);
+    assert_eq!(code, Some(1), "{text}");
+    assert_eq!(text.matches("wrong passphrase").count(), 3, "{text}");
+
+    encrypted(&fake, "something else");
+    fake.feed(&args, "x\n")
+        .fails(1, "does not say how its key was made");
+    fake.put("export", disks::encrypted_export(Cipher::AesGcm));
+    fake.feed(&args, "x\n")
+        .fails(1, "does not say how its key was made");
+    fake.put(
+        "export",
+        crate::memory::export(&FACTS, &[(1, vec![7; 4096])].into(), &[]),
+    );
+    fake.feed(&args, "x\n")
+        .fails(3, "the image is not encrypted");
+    fake.put("export", [0xa5; 8192]);
+    fake.feed(&args, "x\n").fails(3, "has no mark of Dormouse");
+    fake.run("key unlock --device /nowhere")
+        .fails(1, "cannot be read");
+    fake.run("key unlock --device /dev/vda /dev/vdb")
+        .fails(2, "cannot be used with");
 }
 
 #[test]

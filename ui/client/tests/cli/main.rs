@@ -8,9 +8,12 @@ use dormouse_host::image;
 mod cycles;
 mod disks;
 mod doctor;
+mod exports;
+mod extract;
 mod fake;
 mod images;
 mod key;
+mod memory;
 mod settings;
 mod status;
 

@@ -2,6 +2,8 @@
 
 //! The linear space of an image, wherever its blocks are.
 
+#![forbid(unsafe_code)]
+
 use std::path::PathBuf;
 
 use super::members::{self, Recorded};
@@ -63,7 +65,7 @@ fn enlarged(map: &Map, room: usize) -> Result<Map, Error> {
 impl Disks {
     pub(super) fn open(place: &Place, members: &[PathBuf]) -> Result<Disks, Fault> {
         let again =
-            || Device::open(&place.device.path, false).map_err(|e| Fault::io(Part::Superblock, e));
+            || Device::open(&place.device.place, false).map_err(|e| Fault::io(Part::Superblock, e));
         if let Mark::Export { size, .. } = place.mark {
             return export(again()?, size);
         }
@@ -75,7 +77,7 @@ impl Disks {
         let own = own.and_then(|found| check_first(place, found, place.block));
         let (first, (map, list)) = match own {
             Ok(found) => (again()?, found),
-            Err(error) if place.device.is_block => return Err(error),
+            Err(error) if place.device.is_device => return Err(error),
             Err(_) => below(place, chain, &id)?,
         };
         let mut devices = vec![first];
@@ -111,12 +113,12 @@ fn check_first(
 
 /// The device that the file of `place` is on.
 fn below(place: &Place, chain: u64, id: &ImageId) -> Result<(Device, (Map, Vec<Recorded>)), Fault> {
-    let path = place.device.path.display();
+    let path = &place.device.place;
     let Some(below) = place.device.below() else {
         let sentence = format!("the filesystem of {path} does not say on which device it is: name the device, and the place of the file on it with --offset");
         return Err(Fault::missing(Part::Map, sentence));
     };
-    let device = Device::open(&below, false).map_err(|error| {
+    let device = Device::open(&below.as_path().into(), false).map_err(|error| {
         let below = below.display();
         Fault::missing(
             Part::Map,

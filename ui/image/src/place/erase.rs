@@ -3,10 +3,12 @@
 //! Taking the mark off, in the order of the kernel: from the first write on there is no image,
 //! whatever other areas say.
 
+#![forbid(unsafe_code)]
+
 use std::path::PathBuf;
 
 use super::{Disks, Mark, Place};
-use crate::device::Device;
+use crate::device::{Device, Where};
 use crate::fault::{At, Fault, Part};
 use crate::file::page::{self, Seal};
 use crate::image::superblock::{self, State};
@@ -19,9 +21,8 @@ fn io(error: std::io::Error) -> Fault {
 }
 
 /// Opens `path` so that nobody else uses it.
-fn alone(path: &std::path::Path) -> Result<Device, Fault> {
+fn alone(path: &Where) -> Result<Device, Fault> {
     Device::open(path, true).map_err(|error| {
-        let path = path.display();
         // EBUSY, EROFS
         let sentence = match error.raw_os_error() {
             Some(16) => format!("{path} is in use: unmount it, or run swapoff on it"),
@@ -79,7 +80,7 @@ impl Place {
         };
         let page = device.block(self.block).map_err(io)?;
         if page != self.device.block(self.block).map_err(io)? {
-            let path = self.device.path.display();
+            let path = &self.device.place;
             let sentence = format!("{path} was changed meanwhile: try again");
             return Err(Fault::missing(Part::Superblock, sentence));
         }
@@ -115,10 +116,10 @@ impl Place {
     /// Opens the place and all members, each device once: one that is in use would be noticed too
     /// late otherwise.
     fn open_all(&self, disks: Option<&Disks>) -> Result<Vec<Device>, Fault> {
-        let mut open = vec![alone(&self.device.path)?];
+        let mut open = vec![alone(&self.device.place)?];
         for (member, _) in disks.iter().flat_map(|disks| disks.members()) {
-            if !open.iter().any(|device| device.path == member.path) {
-                open.push(alone(&member.path)?);
+            if !open.iter().any(|device| device.place == member.place) {
+                open.push(alone(&member.place)?);
             }
         }
         Ok(open)
@@ -127,7 +128,7 @@ impl Place {
 
 fn unmark_members(disks: Option<&Disks>, open: &[Device]) -> Result<(), Fault> {
     for (member, block) in disks.iter().flat_map(|disks| disks.members()) {
-        let device = open.iter().find(|device| device.path == member.path);
+        let device = open.iter().find(|device| device.place == member.place);
         if let Some(device) = device {
             unmark(device, device, block)?;
         }

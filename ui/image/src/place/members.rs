@@ -2,6 +2,8 @@
 
 //! The other swap areas of an image.
 
+#![forbid(unsafe_code)]
+
 use std::path::{Path, PathBuf};
 
 use crate::blockmap::codec;
@@ -40,7 +42,7 @@ enum Is {
 }
 
 fn examine(path: &Path, wanted: &Recorded, map: &ImageId) -> Is {
-    let Ok(device) = Device::open(path, false) else {
+    let Ok(device) = Device::open(&path.into(), false) else {
         return Is::Other;
     };
     let Ok(page) = device.block(wanted.block) else {

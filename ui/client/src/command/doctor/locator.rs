@@ -2,7 +2,8 @@
 
 //! Whether the next boot would look where the image is.
 
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::fs::File;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use anyhow::Result;
@@ -14,7 +15,7 @@ use crate::cli::Context;
 const NAME: &str = "resume";
 
 /// A place as the kernel numbers it.
-type At = (u64, u64, u64);
+pub(super) type At = (u64, u64, u64);
 
 /// Reads `MAJOR:MINOR` and, behind a third colon, an offset.
 fn number(text: &str) -> Option<At> {
@@ -25,7 +26,7 @@ fn number(text: &str) -> Option<At> {
 }
 
 /// Where the kernel would look now: what `resume=` said, or whoever wrote to /sys/power/resume.
-fn looks(context: &Context) -> Option<At> {
+pub(super) fn looks(context: &Context) -> Option<At> {
     let (major, minor, _) = number(&context.system.read("sys/power/resume")?)?;
     let offset = context.system.read("sys/power/resume_offset");
     let offset = offset
@@ -34,14 +35,32 @@ fn looks(context: &Context) -> Option<At> {
     ((major, minor) != (0, 0)).then_some((major, minor, offset))
 }
 
-/// Whether the swap area at `path` lies at `at`, as far as that can be seen.
-fn lies(path: &Path, at: At) -> bool {
+/// Bytes of a page, and of the units of `resume_offset=`.
+const PAGE: u64 = 4096;
+
+fn first_page(path: &Path, block: u64) -> Option<Vec<u8>> {
+    let mut page = vec![0; PAGE as usize];
+    let file = File::open(path).ok()?;
+    file.read_exact_at(&mut page, block.checked_mul(PAGE)?)
+        .ok()?;
+    // The header of a swap area says of which version it is, in one byte.
+    (page.get(1024) == Some(&1)).then_some(page)
+}
+
+/// Whether the swap area at `path` lies at `at`: a device by its number, a file by what the kernel
+/// would find there.
+fn lies(context: &Context, path: &Path, at: At) -> bool {
+    let (first, second, offset) = at;
     let Ok(meta) = path.metadata() else {
         return false;
     };
-    let is_device = meta.file_type().is_block_device();
-    let device = if is_device { meta.rdev() } else { meta.dev() };
-    (major(device), minor(device)) == (at.0, at.1) && is_device == (at.2 == 0)
+    if meta.file_type().is_block_device() {
+        let device = meta.rdev();
+        return (major(device), minor(device), 0) == at;
+    }
+    let there = context.system.device(first, second);
+    let there = there.and_then(|device| first_page(&device, offset));
+    there.is_some() && there == first_page(path, 0)
 }
 
 pub(super) fn check(context: &Context) -> Result<Check> {
@@ -74,7 +93,8 @@ fn swap(context: &Context, said: Option<&str>) -> Check {
         return Check::unknown(NAME, "there is no swap area to look for");
     };
     let named = areas.iter().find(|area| {
-        let there = looks(context).is_some_and(|at| lies(&context.system.path(&area.path), at));
+        let there =
+            looks(context).is_some_and(|at| lies(context, &context.system.path(&area.path), at));
         there || said == Some(area.path.as_str())
     });
     if let Some(area) = named {
@@ -85,9 +105,12 @@ fn swap(context: &Context, said: Option<&str>) -> Check {
         true => format!("add resume={path} to the kernel's command line"),
         false => format!("add resume=DEVICE resume_offset=N to the kernel's command line, with the place of {path} that \"filefrag -v\" shows"),
     };
-    let found = match said {
-        Some(said) => format!("resume={said} is none of the swap areas"),
-        None => "no resume= on the kernel's command line".to_string(),
+    let found = match (said, looks(context)) {
+        (Some(said), Some((_, _, offset @ 1..))) => {
+            format!("no swap area begins where resume={said} resume_offset={offset} says")
+        }
+        (Some(said), _) => format!("resume={said} is none of the swap areas"),
+        (None, _) => "no resume= on the kernel's command line".to_string(),
     };
     Check::fail(NAME, found, advice)
 }

@@ -4,13 +4,16 @@
 
 use anyhow::Result;
 
-use super::Check;
+use super::{locator, Check};
 use crate::cli::Context;
+use crate::command::image::{self as images, PlaceArgs};
 use crate::control::{Choice, Shown};
 use crate::text;
 
 pub(super) fn checks(context: &Context) -> Result<Vec<Check>> {
-    let mut all = vec![image(context), last_result(context)?];
+    let mut all = vec![image(context)];
+    all.extend(memory(context));
+    all.push(last_result(context)?);
     all.extend(mode(context));
     all.extend(kept_running(context)?);
     Ok(all)
@@ -35,6 +38,42 @@ fn image(context: &Context) -> Check {
             )
         }
     }
+}
+
+/// Whether an image that waits was made with as much memory as there is; only if it can be found.
+fn memory(context: &Context) -> Option<Check> {
+    let name = "memory";
+    context
+        .control
+        .shown()
+        .ok()
+        .flatten()
+        .filter(Shown::waits)?;
+    let (major, minor, offset) = locator::looks(context)?;
+    let device = context.system.device(major, minor)?;
+    let then = ram_pages(&PlaceArgs::of(device.to_str()?, offset)).ok()?;
+    let now = context.system.ram_pages()?;
+    let bytes = |pages: u64| text::bytes(pages.saturating_mul(4096));
+    Some(match then == now {
+        true => Check::ok(name, format!("{} as when the image was saved", bytes(now))),
+        false => Check::fail(
+            name,
+            format!(
+                "the image was made with {} ({then} pages) of memory, and now there are {} ({now})",
+                bytes(then),
+                bytes(now)
+            ),
+            "it will not be resumed: put memory back as it was, or erase the image",
+        ),
+    })
+}
+
+fn ram_pages(place: &PlaceArgs) -> Result<u64> {
+    let place = images::find(place)?;
+    let disks = images::disks(&place, &[])?;
+    let opened = images::open(&place, &disks)?;
+    let header = opened.header().map_err(|fault| images::failure(&fault))?;
+    Ok(header.facts.ram_pages)
 }
 
 fn last_result(context: &Context) -> Result<Check> {

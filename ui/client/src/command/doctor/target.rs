@@ -3,9 +3,14 @@
 //! Where the image would go.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
+use dormouse_image::export::{Export, Link};
+use dormouse_image::image::BLOCK;
+use dormouse_image::netblock::mark::{self, Found};
 use dormouse_image::target::Target;
 
 use super::Check;
@@ -14,13 +19,13 @@ use crate::room::Room;
 use crate::text;
 
 pub(super) fn checks(context: &Context) -> Result<Vec<Check>> {
-    let room = Room::now(context)?;
+    let mut room = Room::now(context)?;
     let writer = context.control.choice("writer")?.chosen;
     let target = context.control.get("target")?;
     let mut all = vec![match writer.as_str() {
         "swap" => swap(context, &room),
         "file" => file(context, &target),
-        _ => netblock(&target),
+        _ => netblock(context, &target, &mut room),
     }];
     if let Some(holds) = room.holds {
         all.push(enough(&room, holds));
@@ -89,19 +94,59 @@ fn file(context: &Context, target: &str) -> Check {
     }
 }
 
-fn netblock(target: &str) -> Check {
+/// How long a server is waited for: somebody waits for the answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Asks the server, as the kernel will.
+fn netblock(context: &Context, target: &str, room: &mut Room) -> Check {
     let name = "target";
-    match Target::parse(target) {
-        Ok(Target::Nbd(_)) => Check::unknown(
-            name,
-            format!("{target}: the server is only asked when a cycle begins"),
-        ),
-        _ => Check::fail(
+    let Ok(Target::Nbd(nbd)) = Target::parse(target) else {
+        return Check::fail(
             name,
             format!("the writer is \"netblock\" and the target {target}, which is no export"),
             "dormouse config set target=nbd://HOST/EXPORT",
-        ),
+        );
+    };
+    let fail = |why: &str, advice| Check::fail(name, format!("{target}: {why}"), advice);
+    if nbd.host.parse::<IpAddr>().is_err() {
+        return fail(
+            "the kernel has no way to look up the name of the host",
+            "give its address",
+        );
     }
+    let mut link = match Link::open(&Export::new(&nbd, PATIENCE)) {
+        Ok(link) => link,
+        Err(error) => {
+            return fail(
+                &error.to_string(),
+                "start the server, or name another export",
+            )
+        }
+    };
+    if let Err(unfit) = link.terms.check() {
+        return fail(&unfit.to_string(), "set the server up differently");
+    }
+    if link.terms.read_only() {
+        return fail("the export is read-only", "allow writing to it");
+    }
+    let mut first = [0; BLOCK];
+    if let Err(error) = link.read(0, &mut first) {
+        return fail(&error.to_string(), "look into the log of the server");
+    }
+    let claims = context.control.get_if_there("modules/netblock/claim");
+    let claims = claims.is_ok_and(|claim| claim.as_deref() == Some("1"));
+    if mark::decode(&first) == Found::Foreign && !claims {
+        return fail(
+            "the export holds something else, such as a filesystem",
+            "name another one; if it may be lost, dormouse config set netblock.claim=1",
+        );
+    }
+    let holds = mark::blocks(link.terms.size).saturating_mul(BLOCK as u64);
+    room.holds = Some(holds);
+    Check::ok(
+        name,
+        format!("{target} answers and holds {}", text::bytes(holds)),
+    )
 }
 
 fn enough(room: &Room, holds: u64) -> Check {

@@ -2,7 +2,7 @@
 
 //! `dormouse image erase`.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::IsTerminal;
 
 use anyhow::{bail, Result};
 use dormouse_image::image::superblock::State;
@@ -10,6 +10,7 @@ use dormouse_image::image::superblock::State;
 use super::{failure, find, not_in_use, PlaceArgs};
 use crate::cli::Context;
 use crate::failure::{Code, Failure};
+use crate::output;
 
 /// Options of `image erase`.
 #[derive(clap::Args)]
@@ -21,18 +22,6 @@ pub struct Args {
     yes: bool,
 }
 
-fn is_meant(what: &str) -> Result<bool> {
-    let mut err = std::io::stderr();
-    write!(
-        err,
-        "{what}\nWhat was in the memory of that system is lost then. Erase it? [y/N] "
-    )?;
-    err.flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
 /// Removes the image.
 ///
 /// # Errors
@@ -41,12 +30,12 @@ fn is_meant(what: &str) -> Result<bool> {
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let place = find(&args.place)?;
     let sb = place.superblock().map_err(|fault| failure(&fault))?;
-    let path = place.path().display();
+    let path = place.place();
     if sb.state == State::Empty {
         let sentence = format!("there is no image: {path} says \"empty\"");
         return Err(Failure::error(Code::Nothing, sentence));
     }
-    not_in_use(context, place.path())?;
+    not_in_use(context, path)?;
     if !args.yes {
         if !std::io::stdin().is_terminal() {
             bail!("say --yes to erase the image on {path}: there is no terminal to ask on");
@@ -59,7 +48,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
                 crate::text::date(time)
             ),
         };
-        if !is_meant(&what)? {
+        if !output::is_meant(&format!(
+            "{what}\nWhat was in the memory of that system is lost then. Erase it?"
+        ))? {
             bail!("nothing was changed");
         }
     }

@@ -117,7 +117,7 @@ pub(super) fn run(context: &Context, args: &PlaceArgs) -> Result<()> {
         None => (None, None),
     };
     let info = Info {
-        path: place.path().display().to_string(),
+        path: place.place().to_string(),
         kind: place.kind(),
         uuid: place.uuid(),
         state: sb.state.name(),

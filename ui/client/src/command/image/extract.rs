@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `dormouse image extract`.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{bail, Context as _, Result};
+use dormouse_image::extract::{extract, Extracted, Failed};
+use serde::Serialize;
+
+use super::key::KeyArgs;
+use super::{failure, find, open, PlaceArgs};
+use crate::cli::Context;
+use crate::failure::{Code, Failure};
+use crate::output;
+use crate::signals;
+use crate::text;
+
+/// Options of `image extract`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// File for the core; it holds everything that was in memory, and only you can read it
+    core: PathBuf,
+    #[command(flatten)]
+    key: KeyArgs,
+    /// Overwrite the file if it is there
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Serialize)]
+struct Done<'a> {
+    path: String,
+    core: String,
+    pages: u64,
+    zero_pages: u64,
+    segments: u64,
+    bytes: u64,
+    virtual_addresses: bool,
+    kernel_offset: Option<u64>,
+    vmcoreinfo: Option<&'a str>,
+}
+
+fn folder(path: &Path) -> &Path {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+fn written(path: &Path, error: std::io::Error) -> anyhow::Error {
+    let shown = path.display();
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => Failure::error(
+            Code::NotRoot,
+            format!("{shown} may not be written by you: run this as root, or name another file"),
+        ),
+        std::io::ErrorKind::AlreadyExists => {
+            anyhow::anyhow!("there is {shown} already: name another file, or say --force")
+        }
+        _ => anyhow::Error::new(error).context(format!("{shown} cannot be written")),
+    }
+}
+
+/// Makes the core, as a whole or not at all.
+///
+/// # Errors
+///
+/// When there is no image, something is wrong with it, or the core cannot be written.
+pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
+    let path = &args.core;
+    // Said at once, and not after somebody has typed a passphrase.
+    if !args.force && path.symlink_metadata().is_ok() {
+        return Err(written(path, std::io::ErrorKind::AlreadyExists.into()));
+    }
+    let place = find(&args.place)?;
+    let disks = super::disks(&place, &args.place.member)?;
+    let opened = open(&place, &disks)?;
+    let keys = args.key.keys(&opened, "")?;
+    // The file is removed if this is stopped.
+    let held = signals::hold()?;
+    let alarm = held.alarm()?;
+    let file = tempfile::NamedTempFile::new_in(folder(path)).map_err(|e| written(path, e))?;
+    let shows = std::io::stderr().is_terminal();
+    let result = extract(&opened, keys.as_ref(), file.as_file(), |done, total| {
+        if shows && (done % 64 == 0 || done == total) {
+            output::show(format_args!("extracted {} %", done * 100 / total.max(1)));
+        }
+        !alarm.sleep(Duration::ZERO)
+    });
+    if shows {
+        output::show(format_args!(""));
+    }
+    let extracted = match result {
+        Ok(extracted) => extracted,
+        Err(Failed::Image(fault)) => return Err(failure(&fault)),
+        Err(Failed::Output(error)) => return Err(written(path, error)),
+        Err(Failed::Stopped) => bail!("stopped: nothing is left of {}", path.display()),
+    };
+    file.as_file()
+        .sync_all()
+        .context("the core cannot be written")?;
+    let kept = match args.force {
+        true => file.persist(path),
+        false => file.persist_noclobber(path),
+    };
+    kept.map_err(|error| written(path, error.error))?;
+    drop(held);
+    let done = Done {
+        path: place.place().to_string(),
+        core: path.display().to_string(),
+        pages: extracted.pages,
+        zero_pages: extracted.zero_pages,
+        segments: extracted.segments,
+        bytes: extracted.bytes,
+        virtual_addresses: extracted.is_virtual,
+        kernel_offset: extracted
+            .info
+            .as_ref()
+            .and_then(|info| info.kernel_offset()),
+        vmcoreinfo: extracted.info.as_ref().map(|info| info.text()),
+    };
+    context
+        .output
+        .print(&done, || words(&done.core, &extracted))
+}
+
+fn words(core: &str, extracted: &Extracted) -> String {
+    let bytes = |pages: u64| text::bytes(pages.saturating_mul(4096));
+    let mut out = format!(
+        "{core}: {} of memory in {} segments, {} of it zeros; {} with holes\n",
+        bytes(extracted.pages),
+        extracted.segments,
+        bytes(extracted.zero_pages),
+        text::bytes(extracted.bytes)
+    );
+    let Some(info) = &extracted.info else {
+        out.push_str("no VMCOREINFO was found: crash has to be told how the kernel was moved\n");
+        return out;
+    };
+    if let Some(offset) = info.kernel_offset() {
+        out.push_str(&format!("the kernel was moved by {offset:#x}\n"));
+    }
+    if !extracted.is_virtual {
+        out.push_str("segments have physical addresses only\n");
+    }
+    out
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The key of an encrypted image, where the kernel has no part in it.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use anyhow::{bail, Context as _, Result};
+use dormouse_image::image::cipher::params::{Params, USER_KEY_MAX, USER_KEY_MIN};
+use dormouse_image::image::Error;
+use dormouse_image::keys::Keys;
+use dormouse_image::open::Opened;
+use zeroize::Zeroizing;
+
+use super::failure;
+use crate::failure::{Code, Failure};
+use crate::hint::Hint;
+use crate::passphrase;
+
+/// Options that say where the key comes from.
+#[derive(clap::Args)]
+pub(super) struct KeyArgs {
+    /// Read the passphrase from standard input, to the first newline
+    #[arg(long)]
+    stdin: bool,
+    /// File with the secret of the key, where it does not come from a passphrase
+    #[arg(long, conflicts_with = "stdin")]
+    key_file: Option<PathBuf>,
+}
+
+fn damaged(error: Error) -> anyhow::Error {
+    Failure::error(Code::Damaged, format!("header: {error}"))
+}
+
+impl KeyArgs {
+    /// The user's key; `otherwise` says what else could be done.
+    fn user_key(&self, parameters: &[u8], otherwise: &str) -> Result<Zeroizing<Vec<u8>>> {
+        if let Some(path) = &self.key_file {
+            let shown = path.display();
+            let key = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+            if !(USER_KEY_MIN..=USER_KEY_MAX).contains(&key.len()) {
+                bail!(
+                    "{shown} has {} bytes: a key has {USER_KEY_MIN} to {USER_KEY_MAX}",
+                    key.len()
+                );
+            }
+            return Ok(Zeroizing::new(key));
+        }
+        let params = Params::decode(parameters).map_err(damaged)?;
+        let hint: Hint = params.hint.parse().with_context(|| {
+            let key = format!("{}:{}", params.key_type.name(), params.description);
+            format!("the image needs the key {key}: give its secret with --key-file{otherwise}")
+        })?;
+        if !self.stdin && !std::io::stdin().is_terminal() {
+            bail!("the image is encrypted: give the passphrase with --stdin{otherwise}");
+        }
+        let passphrase = passphrase::of_image(self.stdin)?;
+        Ok(Zeroizing::new(hint.key(passphrase.as_bytes())?.to_vec()))
+    }
+
+    /// The keys of `opened`, if it is encrypted.
+    pub(super) fn keys(&self, opened: &Opened<'_>, otherwise: &str) -> Result<Option<Keys>> {
+        let encryptor = opened.encryptor().map_err(|fault| failure(&fault))?;
+        let Some((name, parameters)) = encryptor else {
+            return Ok(None);
+        };
+        let key = self.user_key(parameters, otherwise)?;
+        match Keys::open(&key, name, parameters) {
+            Ok(keys) => Ok(Some(keys)),
+            Err(Error::BadTag) => {
+                bail!(
+                    "this key does not open the image: it is another one, or the image was altered"
+                )
+            }
+            Err(error) => Err(damaged(error)),
+        }
+    }
+}
