@@ -36,4 +36,5 @@ mod vm;
 
 pub use agent::Output;
 pub use disk::Disk;
+pub use qemu::Display;
 pub use vm::{Arrival, Hibernated, System, Vm};

@@ -18,6 +18,15 @@ use crate::qmp::Qmp;
 /// How long QEMU may take until its channels are connected.
 const START: Duration = Duration::from_secs(30);
 
+/// A screen, which nobody sees but [`Qmp`](crate::Qmp).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Display {
+    /// VGA without a driver: 25 lines of text.
+    Text,
+    /// A framebuffer, with DRM.
+    Graphics,
+}
+
 /// What a QEMU is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -35,6 +44,8 @@ pub struct Options {
     pub disks: Vec<Disk>,
     /// A network card in QEMU's user network, where the host is 10.0.2.2.
     pub network: bool,
+    /// A screen with a keyboard.
+    pub display: Option<Display>,
     /// How processors are made.
     pub accel: Accel,
     /// Further arguments.
@@ -202,6 +213,12 @@ fn arguments(options: &Options, folder: &Path) -> Vec<String> {
             "-drive",
             &format!("file={file},if=virtio,format=raw,cache=unsafe,index={number}"),
         ]);
+    }
+    match options.display {
+        // The keyboard's controller would cost each boot some tenths of a second.
+        None => add(&["-machine", "i8042=off"]),
+        Some(Display::Text) => add(&["-device", "isa-vga"]),
+        Some(Display::Graphics) => add(&["-device", "VGA"]),
     }
     if options.network {
         add(&["-nic", "user,model=virtio-net-pci"]);

@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
@@ -55,6 +56,45 @@ impl Qmp {
                 return Ok(value.take());
             }
         }
+    }
+
+    /// Types the key that QEMU calls `key`, such as `esc`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Qmp::command`]; when there is no keyboard.
+    pub fn press(&mut self, key: &str) -> Result<()> {
+        let keys = json!([{ "type": "qcode", "data": key }]);
+        self.command("send-key", json!({ "keys": keys }))?;
+        Ok(())
+    }
+
+    /// Lets disk number `disk` transfer at most so many bytes in a second; 0 for as many as it can.
+    ///
+    /// # Errors
+    ///
+    /// As [`Qmp::command`].
+    pub fn throttle(&mut self, disk: usize, bytes: u64) -> Result<()> {
+        let limits = json!({
+            "device": format!("virtio{disk}"),
+            "bps": bytes, "bps_rd": 0, "bps_wr": 0,
+            "iops": 0, "iops_rd": 0, "iops_wr": 0,
+        });
+        self.command("block_set_io_throttle", limits)?;
+        Ok(())
+    }
+
+    /// Writes what the screen shows to the file `path`, as PNG if its name ends so, otherwise as
+    /// PPM.
+    ///
+    /// # Errors
+    ///
+    /// As [`Qmp::command`]; when there is no screen.
+    pub fn screenshot(&mut self, path: &Path) -> Result<()> {
+        let png = path.extension().is_some_and(|end| end == "png");
+        let format = if png { "png" } else { "ppm" };
+        self.command("screendump", json!({ "filename": path, "format": format }))?;
+        Ok(())
     }
 
     /// Names of the events that came until the last command, oldest first.

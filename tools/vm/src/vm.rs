@@ -14,7 +14,7 @@ use crate::agent::{Output, Progress};
 use crate::disk::Disk;
 use crate::initramfs::{self, Contents};
 use crate::log::Log;
-use crate::qemu::{Options, Qemu};
+use crate::qemu::{Display, Options, Qemu};
 use crate::qmp::Qmp;
 
 /// What every kernel is told. Without a check of the timer interrupt: on a busy
@@ -72,6 +72,7 @@ pub struct Vm {
     missing: Vec<String>,
     disks: Vec<Disk>,
     network: bool,
+    display: Option<Display>,
     extra: Vec<String>,
     echo: bool,
     boot_timeout: Duration,
@@ -97,6 +98,7 @@ impl Vm {
             missing: Vec::new(),
             disks: Vec::new(),
             network: false,
+            display: None,
             extra: Vec::new(),
             echo: false,
             boot_timeout: Duration::from_secs(180),
@@ -156,6 +158,7 @@ impl Vm {
             smp: self.smp,
             disks: self.disks.clone(),
             network: self.network,
+            display: self.display,
             accel: self.system.accel,
             extra: self.extra.clone(),
         };

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use super::{System, Vm};
 use crate::accel::Accel;
 use crate::disk::{parse_size, Disk};
+use crate::qemu::Display;
 
 impl Vm {
     /// Sets the memory, in MiB, for later boots.
@@ -38,6 +39,12 @@ impl Vm {
     /// Adds a network card; the host's loopback is 10.0.2.2 there.
     pub fn network(mut self) -> Self {
         self.network = true;
+        self
+    }
+
+    /// Adds a screen and a keyboard.
+    pub fn display(mut self, display: Display) -> Self {
+        self.display = Some(display);
         self
     }
 
