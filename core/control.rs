@@ -89,9 +89,11 @@ attributes! {
     "threads": Some(numbers::show_threads), Some(numbers::store_threads);
     "image_size_limit": Some(numbers::show_limit), Some(numbers::store_limit);
     "keep_running": Some(numbers::show_kept), Some(numbers::store_kept);
+    "allow_abort": Some(numbers::show_allow_abort), Some(numbers::store_allow_abort);
     "start": None, Some(actions::store_start);
     "resume": None, Some(actions::store_resume);
     "abort": None, Some(actions::store_abort);
+    "after_save": Some(actions::show_after_save), Some(actions::store_after_save);
     "state": Some(actions::show_state), None;
     "progress": Some(actions::show_progress), None;
     "last_result": Some(actions::show_last_result), None;

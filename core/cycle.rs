@@ -28,11 +28,11 @@ mod room;
 mod save;
 mod seal;
 
-use crate::engine::{self, Engine};
+use crate::engine::{self, AfterSave, Engine};
 use crate::image::superblock::{self, Superblock};
 use crate::progress::Step;
 use crate::storage::{Signature, Space};
-use crate::sys::hibernate::Hooks;
+use crate::sys::hibernate::{self, Hooks};
 use crate::sys::trycell::{Restored, TryCell};
 use kernel::prelude::*;
 use plan::Plan;
@@ -149,7 +149,12 @@ impl Hooks for Cycle {
         save.write(engine, platform_mode)
             .map_err(|e| engine.fail(e, format_args!("the image could not be written")))?;
         engine.progress.enter(Step::PowerDown);
-        Ok(())
+        // From here on nobody can say otherwise.
+        match engine.requests(|r| r.after_save) {
+            AfterSave::Mode => Ok(()),
+            AfterSave::PowerOff => hibernate::power_off(),
+            AfterSave::Reboot => hibernate::reboot(),
+        }
     }
 
     fn discard(&self, restored: Option<&Restored>) {
@@ -186,6 +191,8 @@ impl Hooks for Cycle {
             state.save = None;
             state.plan = None;
         }
+        // That was for this save.
+        engine.requests(|r| r.after_save = AfterSave::Mode);
         engine.progress.enter(Step::Idle);
     }
 

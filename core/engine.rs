@@ -49,6 +49,33 @@ pub struct Settings {
     pub image_size_limit: u64,
     /// Tasks that the freezer leaves alone.
     pub kept: Kept,
+    /// Whether somebody may stop a cycle.
+    pub allow_abort: bool,
+}
+
+/// What is to become of the machine when an image is complete.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AfterSave {
+    /// What `/sys/power/disk` says.
+    Mode,
+    /// It is powered off.
+    PowerOff,
+    /// It is rebooted.
+    Reboot,
+}
+
+impl AfterSave {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [AfterSave; 3] = [AfterSave::Mode, AfterSave::PowerOff, AfterSave::Reboot];
+
+    /// The word for it in sysfs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AfterSave::Mode => "mode",
+            AfterSave::PowerOff => "power-off",
+            AfterSave::Reboot => "reboot",
+        }
+    }
 }
 
 /// A resume that somebody asked for through sysfs.
@@ -69,6 +96,8 @@ pub struct Requests {
     /// The place that a resume through sysfs named last, so that whoever is
     /// told to try again or to erase what is there need not name it again.
     pub named: Text<TARGET_MAX>,
+    /// How the save under way, or the next one, is to end.
+    pub after_save: AfterSave,
 }
 
 /// The engine.
@@ -106,11 +135,13 @@ impl Engine {
                 threads: 0,
                 image_size_limit: 0,
                 kept: [0; MOST_KEPT],
+                allow_abort: true,
             }, "dormouse::settings"),
             requests <- new_mutex!(Requests {
                 start: false,
                 resume: None,
                 named: Text::new(),
+                after_save: AfterSave::Mode,
             }, "dormouse::requests"),
             report <- Report::new(&PROGRESS),
             progress: &PROGRESS,
@@ -146,6 +177,39 @@ impl Engine {
     /// Looks at or leaves a request. May sleep.
     pub fn requests<R>(&self, f: impl FnOnce(&mut Requests) -> R) -> R {
         f(&mut self.requests.lock())
+    }
+
+    /// Stops the cycle under way for somebody who asks, if that is allowed. May
+    /// sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when there is nothing that could be stopped, `EPERM` when the
+    /// setting `allow_abort` forbids it; the cycle goes on then.
+    pub fn abort(&self) -> Result {
+        self.progress.can_abort()?;
+        if !self.settings(|s| s.allow_abort) {
+            self.report.warn(format_args!(
+                "a request to stop was refused: the setting allow_abort is 0"
+            ));
+            return Err(EPERM);
+        }
+        self.progress.abort()
+    }
+
+    /// Says how the save under way, or the next one, is to end. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` when it is too late for that.
+    pub fn set_after_save(&self, after: AfterSave) -> Result {
+        self.requests(|r| match self.progress.step() {
+            Step::PowerDown => Err(EBUSY),
+            _ => {
+                r.after_save = after;
+                Ok(())
+            }
+        })
     }
 
     /// Records why the cycle fails and returns `error`. May sleep.

@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+use crate::engine;
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 use crate::sys::hibernate;
 use kernel::prelude::*;
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
@@ -26,12 +28,12 @@ pub trait Freezer: Send + Sync {
     /// Name as chosen in sysfs.
     fn name(&self) -> &'static CStr;
 
-    /// Called before user tasks are frozen; `kept` are to keep running. May
-    /// sleep.
+    /// Called before user tasks are frozen; `kept` are to keep running. One of
+    /// them that has ended meanwhile is no reason not to hibernate. May sleep.
     ///
     /// # Errors
     ///
-    /// `ESRCH` when a task to keep does not exist; the cycle stops.
+    /// Whatever keeps the world from being stopped; the cycle ends with that.
     fn begin(&self, kept: &Kept) -> Result;
 
     /// Undoes [`Freezer::begin`], after everything has been thawed, also in
@@ -51,7 +53,11 @@ impl Freezer for Pm {
 
     fn begin(&self, kept: &Kept) -> Result {
         for &pid in kept.iter().filter(|&&pid| pid != 0) {
-            hibernate::set_no_pm_freeze(pid).inspect_err(|_| self.end(kept))?;
+            if hibernate::set_no_pm_freeze(pid).is_err() {
+                engine::warn(format_args!(
+                    "task {pid}, which was to keep running, is not there any more"
+                ));
+            }
         }
         Ok(())
     }

@@ -154,12 +154,21 @@ impl Progress {
     ///
     /// `EINVAL` when there is nothing that could be stopped.
     pub fn abort(&self) -> Result {
+        self.can_abort()?;
+        pr_info!("{}: asked to stop\n", self.step());
+        self.request_abort();
+        Ok(())
+    }
+
+    /// Whether there is something that can be stopped. Any context.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when there is not.
+    pub fn can_abort(&self) -> Result {
         match self.step() {
             Step::Idle | Step::PowerDown | Step::Restore | Step::Resumed => Err(EINVAL),
-            _ => {
-                self.request_abort();
-                Ok(())
-            }
+            _ => Ok(()),
         }
     }
 

@@ -68,6 +68,8 @@ pub enum Invalid {
     Image,
     /// Not process ids.
     Pids,
+    /// Not an end of a save.
+    AfterSave,
 }
 
 impl Invalid {
@@ -100,6 +102,7 @@ impl Invalid {
             Invalid::Resume => "the value is 1, retry, or a target other than auto",
             Invalid::Image => "the only value is erase",
             Invalid::Pids => "the value is process ids above 1, with spaces between them",
+            Invalid::AfterSave => "the value is mode, power-off or reboot",
         }
     }
 }

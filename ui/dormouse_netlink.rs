@@ -146,7 +146,7 @@ impl Answers for View {
     }
 
     fn abort(&self) -> Result {
-        self.engine.progress.abort()
+        self.engine.abort()
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::invalid;
 use crate::cycle;
-use crate::engine::{Engine, ResumeRequest};
+use crate::engine::{AfterSave, Engine, ResumeRequest};
 use crate::sys::hibernate;
 use crate::sys::sysfs::ShowBuf;
 use crate::target::{self, Invalid, Target, TARGET_MAX};
@@ -68,10 +68,32 @@ pub(super) fn store_resume(engine: &Engine, value: &str) -> Result {
 /// Stops the cycle that is under way.
 pub(super) fn store_abort(engine: &Engine, value: &str) -> Result {
     one("abort", value)?;
-    engine
-        .progress
-        .abort()
-        .inspect_err(|_| pr_err!("abort: there is nothing that could be stopped\n"))
+    engine.abort().inspect_err(|&e| {
+        if e == EINVAL {
+            pr_err!("abort: there is nothing that could be stopped\n");
+        }
+    })
+}
+
+/// How the save under way is to end.
+pub(super) fn show_after_save(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
+    let chosen = engine.requests(|r| r.after_save);
+    for (number, one) in AfterSave::ALL.into_iter().enumerate() {
+        let space = if number == 0 { "" } else { " " };
+        match one == chosen {
+            true => print(out, format_args!("{space}[{}]", one.as_str()))?,
+            false => print(out, format_args!("{space}{}", one.as_str()))?,
+        }
+    }
+    print(out, format_args!("\n"))
+}
+
+pub(super) fn store_after_save(engine: &Engine, value: &str) -> Result {
+    let mut all = AfterSave::ALL.into_iter();
+    let after = all
+        .find(|one| one.as_str() == value)
+        .ok_or_else(|| invalid("after_save", Invalid::AfterSave))?;
+    engine.set_after_save(after)
 }
 
 pub(super) fn show_state(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {

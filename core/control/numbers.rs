@@ -25,6 +25,15 @@ pub(super) fn store_enabled(engine: &Engine, value: &str) -> Result {
     engine.configure(|s| s.enabled = enabled)
 }
 
+pub(super) fn show_allow_abort(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
+    print(out, u8::from(engine.settings(|s| s.allow_abort)))
+}
+
+pub(super) fn store_allow_abort(engine: &Engine, value: &str) -> Result {
+    let allowed = target::parse_bool(value).map_err(|why| invalid("allow_abort", why))?;
+    engine.configure(|s| s.allow_abort = allowed)
+}
+
 pub(super) fn show_threads(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
     print(out, engine.settings(|s| s.threads))
 }

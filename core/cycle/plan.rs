@@ -49,7 +49,7 @@ impl Stopped {
         freezer.begin(&kept).map_err(|e| {
             engine.fail(
                 e,
-                format_args!("a task that is to keep running is not there"),
+                format_args!("freezer \"{}\" cannot be used", freezer.name()),
             )
         })?;
         Ok(Stopped { freezer, kept })
@@ -59,8 +59,8 @@ impl Stopped {
     ///
     /// # Errors
     ///
-    /// `ENOENT` for a module that is not there, `ESRCH` for a task; the
-    /// reason is recorded.
+    /// `ENOENT` for a module that is not there, or what the freezer says;
+    /// the reason is recorded.
     pub(super) fn of_settings(engine: &Engine) -> Result<Stopped> {
         let chosen = engine.settings(Chosen::of);
         let freezer = find(engine, &registry::get()?.freezers, &chosen.freezer)?;

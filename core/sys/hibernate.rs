@@ -76,6 +76,26 @@ pub fn wakeup_pending() -> bool {
     unsafe { ffi::dormouse_wakeup_pending() }
 }
 
+/// Powers the machine off; with an image on the storage, as the kernel itself does after a save.
+/// Does not return. The caller must be the thread that hibernates, with devices live.
+pub fn power_off() -> ! {
+    go_down(false)
+}
+
+/// As [`power_off`], but the machine starts anew.
+pub fn reboot() -> ! {
+    go_down(true)
+}
+
+fn go_down(reboot: bool) -> ! {
+    // SAFETY: Process context is all that is required.
+    unsafe { ffi::dormouse_go_down(reboot) };
+    // Never reached; declarations from C do not say so.
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
 /// Exempts the process `pid` and all that it has started from being frozen for hibernation, with
 /// all their threads. Children inherit it. Any context but NMI.
 ///

@@ -219,6 +219,7 @@ bool dormouse_hibernation_available(void);
 int dormouse_trigger_hibernate(void);
 int dormouse_trigger_resume(void);
 bool dormouse_wakeup_pending(void);
+void dormouse_go_down(bool reboot);
 int dormouse_set_no_pm_freeze(s32 pid);
 void dormouse_clear_no_pm_freeze(void);
 

@@ -4,7 +4,10 @@
  */
 
 #include <linux/errno.h>
+#include <linux/printk.h>
+#include <linux/processor.h>
 #include <linux/rcupdate.h>
+#include <linux/reboot.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/suspend.h>
@@ -53,6 +56,28 @@ int dormouse_trigger_resume(void)
 bool dormouse_wakeup_pending(void)
 {
 	return pm_wakeup_pending();
+}
+
+/**
+ * dormouse_go_down - Power off or reboot.
+ * @reboot: True for the latter.
+ *
+ * Does what hibernate() does in the modes "shutdown" and "reboot" when the
+ * image has been written.  A machine that cannot be powered off is halted: if it
+ * went on, its disks would not be those of the image any more.
+ *
+ * Context: Process context, the thread that hibernates. Does not return.
+ */
+void __noreturn dormouse_go_down(bool reboot)
+{
+	if (reboot)
+		kernel_restart(NULL);
+	else if (kernel_can_power_off())
+		kernel_power_off();
+	kernel_halt();
+	pr_crit("dormouse: power down manually\n");
+	while (1)
+		cpu_relax();
 }
 
 static bool descends_from(struct task_struct *task, struct task_struct *process)

@@ -214,7 +214,9 @@ fn finds_what_was_left_behind() {
     only(&fake, "image", "state committed, saved 2027-01-15");
     let fake = healthy();
     fake.set("keep_running", "4194999\n");
-    only(&fake, "keep_running", "tasks 4194999 are not there");
+    let out = fake.run("doctor").works().to_string();
+    assert!(out.contains("note  keep_running"), "{out}");
+    assert!(out.contains("tasks 4194999 are not there"), "{out}");
     let fake = healthy();
     fake.set("encryptor", "none [aes-gcm]\n");
     fake.put("proc/modules", "dormouse_swap 1\ndormouse_aes_gcm 1\n");

@@ -109,6 +109,6 @@ fn kept_running(context: &Context) -> Result<Option<Check>> {
         .collect();
     Ok((!gone.is_empty()).then(|| {
         let found = format!("tasks {} are not there any more", gone.join(", "));
-        Check::fail(name, found, "dormouse config set keep_running=")
+        Check::note(name, found, "dormouse config set keep_running=")
     }))
 }
