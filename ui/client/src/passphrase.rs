@@ -2,7 +2,8 @@
 
 //! Asking for passphrases.
 
-use std::io::Read;
+use std::fs::OpenOptions;
+use std::io::{IsTerminal, Read};
 
 use anyhow::{ensure, Context, Result};
 use zeroize::Zeroizing;
@@ -21,7 +22,16 @@ fn from_stdin() -> Result<Passphrase> {
 }
 
 fn ask(prompt: &str) -> Result<Passphrase> {
-    let answer = rpassword::prompt_password(prompt)
+    // In an initramfs nobody has a terminal of their own, but the console is standard input.
+    let own = OpenOptions::new().read(true).write(true).open("/dev/tty");
+    let config = rpassword::ConfigBuilder::new();
+    let config = match own.is_err() && std::io::stdin().is_terminal() {
+        true => config
+            .input_file_path("/proc/self/fd/0")
+            .output_file_path("/proc/self/fd/0"),
+        false => config,
+    };
+    let answer = rpassword::prompt_password_with_config(prompt, config.build())
         .context("cannot ask for the passphrase: there is no terminal. Give it with --stdin")?;
     Ok(Zeroizing::new(answer))
 }

@@ -135,6 +135,11 @@ pub fn is_lasting(name: &str) -> bool {
     !TRANSIENT.contains(&name)
 }
 
+/// Whether a resume goes by a setting, and not only a save.
+pub fn is_for_resume(name: &str) -> bool {
+    ["encryptor", "threads"].contains(&name) || name.contains('.')
+}
+
 /// Names of the settings of modules that can be read and written.
 fn of_modules(control: &Control) -> Vec<String> {
     use std::os::unix::fs::PermissionsExt;

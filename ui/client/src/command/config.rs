@@ -32,7 +32,17 @@ pub enum Command {
     /// Write the present settings to a file
     Save(FileArgs),
     /// Make the settings of that file, all of them or none
-    Apply(FileArgs),
+    Apply(ApplyArgs),
+}
+
+/// What of a file is made.
+#[derive(clap::Args)]
+pub struct ApplyArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Only those that a resume goes by, for an initramfs: encryptor, threads, and those of modules
+    #[arg(long)]
+    resume: bool,
 }
 
 /// Where settings are kept.
@@ -60,7 +70,7 @@ pub fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Get { names } => get(context, names),
         Command::Set { changes } => set(context, changes),
         Command::Save(args) => save(context, &args.path(context)),
-        Command::Apply(args) => apply(context, &args.path(context)),
+        Command::Apply(args) => apply(context, args),
     }
 }
 
@@ -115,13 +125,17 @@ fn save(context: &Context, path: &Path) -> Result<()> {
         .say(format!("{} has the present settings", path.display()))
 }
 
-fn apply(context: &Context, path: &Path) -> Result<()> {
-    let Some(wanted) = file::load(path)? else {
+fn apply(context: &Context, args: &ApplyArgs) -> Result<()> {
+    let path = &args.file.path(context);
+    let Some(mut wanted) = file::load(path)? else {
         let sentence = format!(
             "there is no {}: \"dormouse config save\" makes it",
             path.display()
         );
         return Err(Failure::error(Code::Nothing, sentence));
     };
+    if args.resume {
+        wanted.retain(|(name, _)| settings::is_for_resume(name));
+    }
     make(context, &wanted).with_context(|| format!("in {}", path.display()))
 }
