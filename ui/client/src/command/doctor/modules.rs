@@ -2,13 +2,14 @@
 
 //! The modules that the settings need, here and in the initramfs.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
 use super::Check;
 use crate::cli::Context;
+use crate::{file, settings};
 
 /// Where a module is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -121,7 +122,7 @@ fn initramfs(context: &Context, needed: &[String]) -> Check {
         );
     };
     let shown = path.display().to_string();
-    let Some(list) = listing(path) else {
+    let Some(list) = listing(&path) else {
         return Check::unknown(
             name,
             format!("{shown} cannot be listed: there is neither lsinitramfs nor lsinitrd"),
@@ -139,24 +140,57 @@ fn initramfs(context: &Context, needed: &[String]) -> Check {
             "add them, to /etc/initramfs-tools/modules for example, and make it again with update-initramfs -u",
         );
     }
-    let asks = list.lines().any(|line| {
-        let hook = line.contains("scripts/") || line.contains("hooks/");
-        hook && line.contains("dormouse")
-    });
-    match asks {
-        true => Check::ok(name, format!("{shown} has the modules and a hook")),
-        false => Check::fail(
+    if !asks(&list) {
+        return Check::fail(
             name,
-            format!("{shown} has the modules, and no script with dormouse in its name that loads them and asks for the resume"),
-            "install one: the admin guide says what it has to do",
+            format!("{shown} has the modules, and nothing that loads them and asks for the resume"),
+            "install the Debian package, or the hooks with \"make -C dist install\", and make it again; the admin guide says what a hook of your own has to do",
+        );
+    }
+    match stale(context, &path, &list) {
+        Some(found) => Check::note(
+            name,
+            found,
+            "make it again, with update-initramfs -u for example",
         ),
+        None => Check::ok(name, format!("{shown} has the modules and a hook")),
     }
 }
 
-fn listing(path: PathBuf) -> Option<String> {
+/// Whether a file of an initramfs is our hook, or somebody's who named it so.
+fn asks(list: &str) -> bool {
+    list.lines().any(|line| {
+        let hook = line.contains("scripts/") || line.contains("hooks/");
+        line.ends_with("lib/dormouse/resume") || (hook && line.contains("dormouse"))
+    })
+}
+
+/// What is wrong with the settings in the initramfs at `path`, if a resume goes by any.
+fn stale(context: &Context, path: &Path, list: &str) -> Option<String> {
+    let file = context.system.path("etc/dormouse.toml");
+    let wanted = file::load(&file).ok()??;
+    if !wanted.iter().any(|(name, _)| settings::is_for_resume(name)) {
+        return None;
+    }
+    let shown = path.display();
+    let time = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
+    if !list.lines().any(|line| line.ends_with("etc/dormouse.toml")) {
+        Some(format!(
+            "{shown} is without /etc/dormouse.toml, by which a resume goes"
+        ))
+    } else if time(&file) > time(path) {
+        Some(format!(
+            "{shown} is older than /etc/dormouse.toml, by which a resume goes"
+        ))
+    } else {
+        None
+    }
+}
+
+fn listing(path: &Path) -> Option<String> {
     for program in ["lsinitramfs", "lsinitrd"] {
         let output = Command::new(program)
-            .arg(&path)
+            .arg(path)
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .output();
@@ -176,6 +210,18 @@ fn listing(path: PathBuf) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn knows_a_hook() {
+        assert!(asks("usr/lib/dormouse/resume"));
+        assert!(asks(
+            "scripts/local-premount/dormouse\nscripts/init-top/udev"
+        ));
+        assert!(asks("var/lib/dracut/hooks/pre-mount/05-dormouse-resume.sh"));
+        assert!(!asks(
+            "scripts/local-premount/resume\nusr/sbin/dormouse\netc/dormouse.toml"
+        ));
+    }
 
     #[test]
     fn finds_modules_in_lists() {
