@@ -8,6 +8,7 @@ use anyhow::Result;
 
 use crate::paths::Paths;
 
+mod dist;
 mod host;
 mod kunit;
 mod scenarios;
@@ -62,6 +63,8 @@ const PARTS: &[(&str, Part)] = &[
     ("clippy", style::clippy),
     ("checkpatch", style::checkpatch),
     ("generated", style::generated),
+    ("shellcheck", dist::shellcheck),
+    ("hooks", dist::hooks),
     ("tools", host::tools),
     ("host", host::pure),
     ("fuzz", host::fuzz),

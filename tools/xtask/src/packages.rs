@@ -71,6 +71,14 @@ pub const GUEST: &[Need] = &[
     need(&["python3-yaml"], "the same"),
 ];
 
+/// What checking the boot hooks takes.
+pub const SHELL: &[Need] = &[
+    need(&["shellcheck"], "faults of shell scripts"),
+    need(&["busybox-static"], "a shell as in an initramfs"),
+    need(&["dash"], "another one"),
+    need(&["bash"], "a third one"),
+];
+
 /// What the kernel's tools for netlink specifications take.
 pub const YNL: &[Need] = &[
     need(&["python3"], "runs them"),

@@ -1,0 +1,46 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# dracut: puts Dormouse into the initramfs.
+
+# called by dracut
+check() {
+    require_binaries /usr/sbin/dormouse || return 1
+    # A kernel without Dormouse needs nothing.
+    grep -q '^CONFIG_DORMOUSE=y' "${dracutsysrootdir-}/boot/config-${kernel:?}" \
+        "${dracutsysrootdir-}/lib/modules/$kernel/config" 2> /dev/null && return 0
+    [[ -n $(dormouse_modules) ]] || return 255
+}
+
+dormouse_modules() {
+    find "${srcmods:?}" -name 'dormouse_*.ko*' ! -name '*kunit*' 2> /dev/null |
+        sed -e 's,.*/,,' -e 's,\.ko.*,,' | sort -u
+}
+
+# called by dracut
+installkernel() {
+    local module
+    for module in $(dormouse_modules); do
+        # Not only what this machine has loaded.
+        hostonly='' instmods "$module"
+    done
+    # What the crypto API asks for by name, and nothing depends on.
+    hostonly='' instmods -o crc32c crc32c_intel xxhash lzo lzo-rle lz4 zstd deflate \
+        gcm ctr ghash-generic ghash-clmulni-intel aes_generic aesni-intel \
+        chacha20poly1305 chacha_generic chacha-x86_64 poly1305_generic poly1305-x86_64 \
+        hmac sha256_generic sha256-ssse3
+}
+
+# called by dracut
+install() {
+    inst_multiple cat modprobe readlink sleep
+    inst_simple /usr/sbin/dormouse
+    inst_simple /usr/lib/dormouse/resume
+    if [[ -e ${dracutsysrootdir-}/etc/dormouse.toml ]]; then
+        inst_simple /etc/dormouse.toml
+    fi
+    mkdir -p "${initdir:?}/usr/lib/dormouse"
+    dormouse_modules > "$initdir/usr/lib/dormouse/modules"
+    # When the disks are there, and before anything is checked or mounted. systemd
+    # may have looked before; without our modules it has found nothing.
+    inst_hook pre-mount 05 "${moddir:?}/dormouse-resume.sh"
+}

@@ -1,0 +1,254 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Tests dist/resume against made-up kernels:
+#
+#	resume.sh SHELL...	with this shell, "busybox sh" for example, which
+#				has a sleep of its own that nothing replaces
+#
+# Prints a line for each case that begins with "ok" or "FAILED".
+
+top=$(cd "$(dirname "$0")/../.." && pwd)
+room=$(mktemp -d)
+trap 'rm -rf "$room"' EXIT
+export DORMOUSE_ROOT="$room/root" DORMOUSE_CONSOLE=/dev/null
+export TEST_ROOM="$room"
+PATH="$room/bin:$PATH"
+number=0
+
+# A program that notes how it was called, and then does what standard input says.
+fake() {
+	{
+		echo '#!/bin/sh'
+		echo "echo \"$1 \$*\" >> '$room/calls'"
+		cat
+	} > "$room/bin/$1"
+	chmod +x "$room/bin/$1"
+}
+
+# A new machine with Dormouse, one device, and nothing to resume.
+machine() {
+	rm -rf "${room:?}"/*
+	control=$room/root/sys/power/hibernate
+	mkdir -p "$room/bin" "$control" "$room/root/proc" "$room/root/etc" \
+		"$room/root/usr/lib/dormouse" "$room/root/sys/class/block/vdb2" \
+		"$room/root/dev/disk/by-uuid" "$room/root/run"
+	: > "$room/calls"
+	echo "${1:-quiet}" > "$room/root/proc/cmdline"
+	: > "$control/resume"
+	echo auto > "$control/target"
+	echo none > "$control/image"
+	echo '0 idle nothing has happened yet' > "$control/last_result"
+	echo 254:18 > "$room/root/sys/class/block/vdb2/dev"
+	: > "$room/root/dev/vdb2"
+	ln -s ../../vdb2 "$room/root/dev/disk/by-uuid/1-2"
+	printf 'dormouse_swap\ndormouse_lz4\n' > "$room/root/usr/lib/dormouse/modules"
+	mkdir -p "$room/root/sbin"
+	ln -s ../../bin/modprobe "$room/root/sbin/modprobe"
+	fake modprobe < /dev/null
+	fake sleep < /dev/null
+	fake dormouse << 'END'
+case $1 in
+resume) echo "dormouse: there is no image to resume" >&2; exit 3 ;;
+key) read -r answer; exit 3 ;;
+esac
+END
+}
+
+# An image that needs a passphrase, of which "right" is the right one.
+encrypted() {
+	printf 'state: committed\nencryptor: aes-gcm\nkey: logon:dormouse:passphrase\nhint: x\n' > "$control/image"
+	fake dormouse << 'END'
+case "$1 $2" in
+"key unlock")
+	read -r answer
+	[ -n "$answer" ] || exit 1
+	echo "$answer" > "$TEST_ROOM/answer"
+	;;
+resume*)
+	if [ "$(cat "$TEST_ROOM/answer")" = right ]; then
+		echo '-74 load damaged' > "$DORMOUSE_ROOT/sys/power/hibernate/last_result"
+	else
+		echo '-129 check another key' > "$DORMOUSE_ROOT/sys/power/hibernate/last_result"
+	fi
+	echo "dormouse: not resumed" >&2
+	exit 1
+	;;
+esac
+END
+}
+
+run() {
+	said=$("$@" 2>&1)
+	code=$?
+	calls=$(cat "$room/calls")
+}
+
+# check ABOUT CODE CALLS [WORDS]: how it ended, what it called, what it said.
+check() {
+	number=$((number + 1))
+	case $said in
+	*"${4-}"*) [ $# -gt 3 ] || [ -z "$said" ] ;;
+	*) false ;;
+	esac
+	heard=$?
+	if [ "$code" = "$2" ] && [ "$calls" = "$3" ] && [ "$heard" = 0 ] &&
+		[ "$(cat "$control/target")" = auto ]; then
+		echo "ok $number $1"
+	else
+		echo "FAILED $number $1: gave $code, said '$said', called:"
+		echo "$calls"
+	fi
+}
+
+load='modprobe -q -b dormouse_swap
+modprobe -q -b dormouse_lz4'
+
+machine
+rm "$control/resume"
+run "$@" "$top/dist/resume" /dev/vdb2
+check "a kernel without Dormouse" 0 ""
+
+for word in noresume nohibernate; do
+	machine "quiet $word splash"
+	run "$@" "$top/dist/resume" /dev/vdb2
+	check "$word is honoured" 0 ""
+done
+
+machine noresumewhatever
+run "$@" "$top/dist/resume" /dev/vdb2
+check "another word is not noresume" 0 "$load
+dormouse resume /dev/vdb2"
+
+machine
+fake modprobe << 'END'
+exit 1
+END
+run "$@" "$top/dist/resume" /dev/vdb2
+check "a module that is missing" 0 "$load
+dormouse resume /dev/vdb2" "module dormouse_lz4 cannot be loaded"
+
+machine
+rm "$room/root/usr/lib/dormouse/modules"
+run "$@" "$top/dist/resume" /dev/vdb2
+check "everything built in, no image" 0 "dormouse resume /dev/vdb2"
+
+machine
+run "$@" "$top/dist/resume" "$room/root/dev/disk/by-uuid/1-2" 34816
+check "a link, and an offset" 0 "$load
+dormouse resume 254:18:34816"
+
+machine
+run "$@" "$top/dist/resume" /dev/vdc
+check "a device that is not there" 0 "$load" "/dev/vdc is not there"
+
+machine
+run "$@" "$top/dist/resume" nbd://192.0.2.1/x
+check "a server" 0 "$load
+dormouse resume nbd://192.0.2.1/x"
+
+machine
+printf 'state: committed\nencryptor: none\nkey: none\n' > "$control/image"
+fake dormouse << 'END'
+echo "dormouse: not resumed: another kernel" >&2
+exit 1
+END
+run "$@" "$top/dist/resume" /dev/vdb2
+check "an image that is refused" 1 "$load
+dormouse resume /dev/vdb2" "dormouse: not resumed: another kernel"
+
+machine
+echo 'encryptor = "aes-gcm"' > "$room/root/etc/dormouse.toml"
+run "$@" "$top/dist/resume" /dev/vdb2
+check "settings" 0 "$load
+dormouse config apply --resume
+dormouse resume /dev/vdb2"
+
+machine
+: > "$room/root/etc/dormouse.toml"
+fake dormouse << 'END'
+exit 1
+END
+run "$@" "$top/dist/resume" /dev/vdb2
+check "no resume without its settings" 1 "$load
+dormouse config apply --resume" "no resume: the settings"
+
+machine "resume=/dev/vdz resume=UUID=1-2 resume_offset=7"
+run "$@" "$top/dist/resume" cmdline
+check "the last word of the command line" 0 "$load
+dormouse resume 254:18:7"
+
+machine
+run "$@" "$top/dist/resume" cmdline
+check "no resume= is no reason to wait" 0 ""
+
+if [ "$1" != busybox ]; then
+machine resume=/dev/vdc
+fake sleep << 'END'
+[ "$(grep -c sleep "$TEST_ROOM/calls")" -lt 3 ] && exit
+mkdir -p "$DORMOUSE_ROOT/sys/class/block/vdc"
+echo 254:32 > "$DORMOUSE_ROOT/sys/class/block/vdc/dev"
+: > "$DORMOUSE_ROOT/dev/vdc"
+END
+run "$@" "$top/dist/resume" cmdline
+check "a device that comes late" 0 "sleep 1
+sleep 1
+sleep 1
+$load
+dormouse resume $room/root/dev/vdc"
+
+machine resume=LABEL=none
+run "$@" "$top/dist/resume" cmdline
+check "a device that never comes" 0 "$(yes 'sleep 1' | head -n 10)
+$load" "by-label/none is not there"
+fi
+
+machine
+encrypted
+run "$@" "$top/dist/resume" /dev/vdb2
+check "nobody gives the passphrase" 1 "$load
+dormouse key unlock /dev/vdb2" "waits for its passphrase"
+
+# Two answers, from another program each time.
+for asker in plymouth systemd-ask-password; do
+	machine
+	encrypted
+	fake "$asker" << 'END'
+[ "$1" != --ping ] || exit 0
+[ -e "$TEST_ROOM/asked" ] && echo right && exit
+: > "$TEST_ROOM/asked"
+echo wrong
+END
+	prompt="Passphrase of the image (nothing: go on without it):"
+	case $asker in
+	plymouth) asked="plymouth ask-for-password --prompt=$prompt" ping='plymouth --ping
+' ;;
+	*)
+		asked="systemd-ask-password --timeout=0 $prompt" ping=''
+		mkdir -p "$room/root/run/systemd/ask-password"
+		;;
+	esac
+	rm -f "$room/asked" "$room/answer"
+	run "$@" "$top/dist/resume" /dev/vdb2
+	# The two ends of the pipe begin in any order.
+	calls=$(sort "$room/calls")
+	check "a wrong passphrase, then the right one, by $asker" 1 "$(sort << END
+$load
+$ping$asked
+dormouse key unlock --stdin /dev/vdb2
+dormouse resume /dev/vdb2
+$ping$asked
+dormouse key unlock --stdin /dev/vdb2
+dormouse resume /dev/vdb2
+END
+)" "not resumed"
+done
+
+machine
+encrypted
+sed -i 's/logon:dormouse:passphrase/trusted:other/' "$control/image"
+echo right > "$room/answer"
+run "$@" "$top/dist/resume" /dev/vdb2
+check "a key that no passphrase makes" 1 "$load
+dormouse resume /dev/vdb2" "not resumed"
+
+exit 0
