@@ -283,9 +283,10 @@ impl Save {
         io::write_all(&*self.space, job.queue(), COMMIT_BLOCK, &block)?;
         self.space.flush()?;
         let story = Text::<120>::format(format_args!(
-            "saved {} kB in {} ms",
+            "saved {} kB in {} ms, {} kB stored",
             commit.image_pages.saturating_mul(4),
-            engine.progress.elapsed_ns() / 1_000_000
+            engine.progress.elapsed_ns() / 1_000_000,
+            commit.stored_bytes / 1024
         ));
         self.superblock.set_reason(story.as_str());
         self.superblock.advance(State::Committed)?;
