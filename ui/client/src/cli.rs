@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    abort, config, doctor, generate, hibernate, image, key, resume, status, watch,
+    abort, bench, config, doctor, generate, hibernate, image, key, resume, status, watch,
 };
 use crate::control::Control;
 use crate::failure;
@@ -56,6 +56,8 @@ enum Command {
     /// The key that images are encrypted with
     #[command(subcommand)]
     Key(key::Command),
+    /// Measure how fast this machine saves and loads, with each compressor
+    Bench(bench::Args),
     /// Write the man pages or the completions of a shell
     #[command(subcommand, hide = true)]
     Generate(generate::Command),
@@ -99,6 +101,7 @@ impl Cli {
             Command::Config(command) => config::run(&context, &command),
             Command::Image(command) => image::run(&context, &command),
             Command::Key(command) => key::run(&context, &command),
+            Command::Bench(args) => bench::run(&context, &args),
             Command::Generate(command) => generate::run(&command),
         }
     }

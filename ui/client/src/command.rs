@@ -3,6 +3,7 @@
 //! The subcommands, one to a file.
 
 pub mod abort;
+pub mod bench;
 pub mod config;
 pub mod doctor;
 pub mod generate;

@@ -15,6 +15,7 @@ mod control;
 mod failure;
 mod file;
 mod hint;
+mod mode;
 mod output;
 mod passphrase;
 mod room;

@@ -2,15 +2,12 @@
 
 //! `dormouse hibernate`.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use anyhow::{bail, Context as _, Result};
+use anyhow::{bail, Result};
 use nix::errno::Errno;
 
 use crate::cli::Context;
-use crate::control::Choice;
-use crate::failure::{Code, Failure};
+use crate::control::LastResult;
+use crate::mode::Mode;
 use crate::settings::Change;
 use crate::signals;
 
@@ -45,69 +42,44 @@ impl Args {
     }
 }
 
-/// `/sys/power/disk`, put back when dropped.
-struct Mode {
-    path: PathBuf,
-    before: String,
-}
-
-impl Mode {
-    fn set(path: &Path, mode: &str) -> Result<Mode> {
-        let text =
-            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let modes = Choice::parse(&text)
-            .with_context(|| format!("{} is '{}'", path.display(), text.trim_end()))?;
-        if !modes.of.iter().any(|known| known == mode) {
-            let sentence = format!(
-                "there is no mode \"{}\" here: there are {}",
-                mode.escape_debug(),
-                modes.of.join(", ")
-            );
-            return Err(Failure::error(Code::Usage, sentence));
-        }
-        let guard = Mode {
-            path: path.to_path_buf(),
-            before: modes.chosen,
-        };
-        fs::write(path, mode).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(guard)
-    }
-}
-
-impl Drop for Mode {
-    fn drop(&mut self) {
-        if fs::write(&self.path, &self.before).is_err() {
-            let path = self.path.display();
-            eprintln!("dormouse: {path} could not be put back to {}", self.before);
-        }
-    }
-}
-
 /// Hibernates. Returns in the restored system, or when the machine stayed up.
 ///
 /// # Errors
 ///
 /// Why it stayed up.
 pub fn run(context: &Context, args: &Args) -> Result<()> {
-    let control = &context.control;
-    let before = control.last_result()?;
+    context.control.check()?;
     // What is for this time only has to be put back, whatever is typed meanwhile.
     let held = signals::hold()?;
-    let mut change = Change::make(control, &args.settings())?;
+    let mut change = Change::make(&context.control, &args.settings())?;
     let mode = match &args.mode {
-        Some(mode) => Some(Mode::set(&context.system.path("sys/power/disk"), mode)?),
+        Some(mode) => Some(Mode::set(&context.system, mode)?),
         None => None,
     };
-    let asked = control.ask("start", "1");
+    let result = cycle(context);
     drop(mode);
     change.undo()?;
     drop(held);
+    let last = result?;
+    context.output.print(&last, || last.sentence.clone())
+}
+
+/// Hibernates with the settings that are made. Returns in the restored system, or when the machine
+/// stayed up.
+///
+/// # Errors
+///
+/// Why it stayed up.
+pub(super) fn cycle(context: &Context) -> Result<LastResult> {
+    let control = &context.control;
+    let before = control.last_result()?;
+    let asked = control.ask("start", "1")?;
     let last = control.last_result()?;
-    let Err(error) = asked? else {
+    let Err(error) = asked else {
         if last.errno != 0 {
             bail!("{} ({})", last.sentence, last.errno);
         }
-        return context.output.print(&last, || last.sentence.clone());
+        return Ok(last);
     };
     if last.errno != 0 && (last != before || !last.reason_of(&error).is_empty()) {
         bail!("not hibernated: {} ({})", last.sentence, last.errno);

@@ -5,9 +5,11 @@
 
 use dormouse_host::image;
 
+mod bench;
 mod cycles;
 mod disks;
 mod doctor;
+mod errors;
 mod exports;
 mod extract;
 mod fake;
