@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 use dormouse_vm::agent::Progress;
-use dormouse_vm::{Arrival, System, Vm};
+use dormouse_vm::{Arrival, Display, System, Vm};
 
 use crate::kernel::Config;
 use crate::paths::Paths;
@@ -56,6 +56,9 @@ pub struct Args {
     /// A network card; the host is 10.0.2.2
     #[arg(long)]
     net: bool,
+    /// A screen, with a framebuffer, and a keyboard
+    #[arg(long)]
+    screen: bool,
     /// Show the kernel log while it comes
     #[arg(long)]
     log: bool,
@@ -135,6 +138,9 @@ fn machine(args: &Args, system: System) -> Result<Vm> {
     }
     for argument in &args.qemu {
         vm = vm.qemu(argument);
+    }
+    if args.screen {
+        vm = vm.display(Display::Graphics);
     }
     Ok(if args.net { vm.network() } else { vm })
 }

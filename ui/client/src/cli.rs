@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    abort, bench, config, doctor, generate, hibernate, image, key, resume, status, watch,
+    abort, bench, config, doctor, generate, hibernate, image, key, resume, status, ui, watch,
 };
 use crate::control::Control;
 use crate::failure;
@@ -47,6 +47,8 @@ enum Command {
     Abort,
     /// Show the progress of a cycle, from its beginning to its result
     Watch(watch::Args),
+    /// Show the progress of a cycle on a console, with keys, while everything else is frozen
+    Ui(ui::Args),
     /// Settings: read, change, keep them over a boot
     #[command(subcommand)]
     Config(config::Command),
@@ -98,6 +100,7 @@ impl Cli {
             Command::Resume(args) => resume::run(&context, &args),
             Command::Abort => abort::run(&context),
             Command::Watch(args) => watch::run(&context, &args),
+            Command::Ui(args) => ui::run(&context, &args),
             Command::Config(command) => config::run(&context, &command),
             Command::Image(command) => image::run(&context, &command),
             Command::Key(command) => key::run(&context, &command),

@@ -12,4 +12,5 @@ pub mod image;
 pub mod key;
 pub mod resume;
 pub mod status;
+pub mod ui;
 pub mod watch;

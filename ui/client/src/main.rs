@@ -19,6 +19,7 @@ mod mode;
 mod output;
 mod passphrase;
 mod room;
+mod screen;
 mod settings;
 mod signals;
 mod system;

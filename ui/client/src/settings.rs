@@ -30,6 +30,7 @@ const ALL: &[(&str, Kind)] = &[
     ("threads", Kind::Number),
     ("image_size_limit", Kind::Number),
     ("keep_running", Kind::Other),
+    ("allow_abort", Kind::Switch),
     ("writer", Kind::Choice),
     ("target", Kind::Target),
     ("enabled", Kind::Switch),

@@ -2,7 +2,7 @@
 
 //! Signals that would end the command at a moment when it has something to put back.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -61,8 +61,26 @@ pub struct Alarm(SignalFd);
 impl Alarm {
     /// Sleeps; returns whether the command should end. The signal stays pending.
     pub fn sleep(&self, time: Duration) -> bool {
-        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-        let millis = u16::try_from(time.as_millis()).unwrap_or(u16::MAX);
-        matches!(poll(&mut fds, PollTimeout::from(millis)), Ok(1..))
+        sleep(time, &[self.0.as_fd()]);
+        self.is_due()
     }
+
+    /// Whether the command should end.
+    pub fn is_due(&self) -> bool {
+        sleep(Duration::ZERO, &[self.0.as_fd()])
+    }
+}
+
+impl AsFd for Alarm {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Sleeps until there is something to read from one of `from`; true if there is.
+pub fn sleep(time: Duration, from: &[BorrowedFd<'_>]) -> bool {
+    let fds = from.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
+    let mut fds: Vec<PollFd<'_>> = fds.collect();
+    let millis = u16::try_from(time.as_millis()).unwrap_or(u16::MAX);
+    matches!(poll(&mut fds, PollTimeout::from(millis)), Ok(1..))
 }

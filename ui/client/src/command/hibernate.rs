@@ -2,6 +2,8 @@
 
 //! `dormouse hibernate`.
 
+use std::io;
+
 use anyhow::{bail, Result};
 use nix::errno::Errno;
 
@@ -71,17 +73,30 @@ pub fn run(context: &Context, args: &Args) -> Result<()> {
 ///
 /// Why it stayed up.
 pub(super) fn cycle(context: &Context) -> Result<LastResult> {
-    let control = &context.control;
-    let before = control.last_result()?;
-    let asked = control.ask("start", "1")?;
-    let last = control.last_result()?;
-    let Err(error) = asked else {
+    let before = context.control.last_result()?;
+    let asked = context.control.ask("start", "1")?;
+    outcome(context, &before, asked)
+}
+
+/// What became of it when the kernel has answered; `before` is the last result from before it was
+/// asked.
+///
+/// # Errors
+///
+/// Why it stayed up.
+pub(super) fn outcome(
+    context: &Context,
+    before: &LastResult,
+    answer: io::Result<()>,
+) -> Result<LastResult> {
+    let last = context.control.last_result()?;
+    let Err(error) = answer else {
         if last.errno != 0 {
             bail!("{} ({})", last.sentence, last.errno);
         }
         return Ok(last);
     };
-    if last.errno != 0 && (last != before || !last.reason_of(&error).is_empty()) {
+    if last.errno != 0 && (last != *before || !last.reason_of(&error).is_empty()) {
         bail!("not hibernated: {} ({})", last.sentence, last.errno);
     }
     match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {

@@ -2,11 +2,14 @@
 
 //! `dormouse resume`.
 
+use std::io;
+
 use anyhow::{bail, Result};
 use dormouse_image::target::Target;
 use nix::errno::Errno;
 
 use crate::cli::Context;
+use crate::control::LastResult;
 use crate::failure::{Code, Failure};
 
 /// Options of `resume`.
@@ -21,32 +24,57 @@ pub struct Args {
     retry: bool,
 }
 
+/// What is written to `resume` for a `target`, or for where the kernel looks by itself.
+///
+/// # Errors
+///
+/// When it is no target to resume from.
+pub fn value(target: Option<&str>, retry: bool) -> Result<&str> {
+    match (target, retry) {
+        (None, false) => Ok("1"),
+        (None, true) => Ok("retry"),
+        (Some(target), _) => match Target::parse(target) {
+            Ok(Target::Auto) => {
+                let why = "say where the image is, or nothing to look where resume= says";
+                Err(Failure::error(Code::Usage, why))
+            }
+            Ok(_) => Ok(target),
+            Err(why) => Err(Failure::error(Code::Usage, why.sentence())),
+        },
+    }
+}
+
 /// Asks the kernel for a resume. Returns only when there was none.
 ///
 /// # Errors
 ///
 /// Why there was none.
 pub fn run(context: &Context, args: &Args) -> Result<()> {
-    let value = match (&args.target, args.retry) {
-        (None, false) => "1",
-        (None, true) => "retry",
-        (Some(target), _) => match Target::parse(target) {
-            Ok(Target::Auto) => {
-                let why = "say where the image is, or nothing to look where resume= says";
-                return Err(Failure::error(Code::Usage, why));
-            }
-            Ok(_) => target,
-            Err(why) => return Err(Failure::error(Code::Usage, why.sentence())),
-        },
-    };
+    let value = value(args.target.as_deref(), args.retry)?;
     let before = context.control.last_result()?;
-    let Err(error) = context.control.ask("resume", value)? else {
+    let answer = context.control.ask("resume", value)?;
+    finish(context, &before, value, answer)
+}
+
+/// What the command ends with when the kernel has answered; `before` is the last result from
+/// before it was asked for `value`.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn finish(
+    context: &Context,
+    before: &LastResult,
+    value: &str,
+    answer: io::Result<()>,
+) -> Result<()> {
+    let Err(error) = answer else {
         return context.output.say("nothing was restored");
     };
     let last = context.control.last_result()?;
     let reason = match last.errno {
         0 => String::new(),
-        _ if last == before && last.reason_of(&error).is_empty() => String::new(),
+        _ if last == *before && last.reason_of(&error).is_empty() => String::new(),
         _ => format!(": {}", last.sentence),
     };
     match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {

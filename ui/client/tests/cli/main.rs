@@ -16,6 +16,7 @@ mod fake;
 mod images;
 mod key;
 mod memory;
+mod screen;
 mod settings;
 mod status;
 

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `dormouse ui`.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context as _, Result};
+
+use crate::cli::Context;
+use crate::command::{hibernate, resume};
+use crate::control::{Control, LastResult};
+use crate::screen::keys::{self, Key, Keys};
+use crate::screen::memory;
+use crate::screen::model::{Model, Way};
+use crate::screen::panel::{self, Answer, Panel};
+use crate::screen::plymouth;
+use crate::screen::surface::Surface;
+use crate::settings::{self, Change};
+use crate::signals::{self, Alarm};
+
+/// How often to look while no cycle runs.
+const IDLE: Duration = Duration::from_millis(200);
+/// How often to look, and to draw, while one does.
+const BUSY: Duration = Duration::from_millis(100);
+/// How long the result stays to be seen.
+const HOLD: Duration = Duration::from_secs(1);
+/// The same for somebody who has stopped the cycle, and wants to go on.
+const SHORT: Duration = Duration::from_millis(250);
+/// Stack of the thread that asks the kernel for a cycle.
+const STACK: usize = 64 << 10;
+
+/// Options of `ui`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Hibernate now, with the screen from the beginning
+    #[arg(long, conflicts_with = "load")]
+    hibernate: bool,
+    /// Resume now, from where resume= or the setting "target" says, or from TARGET
+    #[arg(long, value_name = "TARGET", num_args = 0..=1, default_missing_value = "1")]
+    load: Option<String>,
+    /// With --load: take an image whose restore was begun before
+    #[arg(long, requires = "load")]
+    retry: bool,
+    /// Draw on this terminal, a serial line for example, and leave consoles alone
+    #[arg(long, value_name = "DEVICE")]
+    tty: Option<PathBuf>,
+    /// Name of the socket of the splash screen
+    #[arg(long, hide = true, default_value = plymouth::SOCKET)]
+    plymouth: String,
+    /// Do not look for a splash screen
+    #[arg(long)]
+    no_plymouth: bool,
+}
+
+/// What the thread that has asked the kernel hands back.
+type Asked = Receiver<io::Result<()>>;
+
+/// Shows the next cycle, or the one that it begins.
+///
+/// # Errors
+///
+/// When there can be no screen, or the cycle fails.
+pub fn run(context: &Context, args: &Args) -> Result<()> {
+    let control = &context.control;
+    let wanted = match (&args.load, args.retry) {
+        (Some(target), retry) => {
+            let named = (target != "1").then_some(target.as_str());
+            Some(("resume", resume::value(named, retry)?.to_string()))
+        }
+        (None, _) if args.hibernate => Some(("start", "1".to_string())),
+        (None, _) => None,
+    };
+    let before = control.last_result()?;
+    let held = signals::hold()?;
+    let alarm = held.alarm()?;
+    let mut surface = surface(context, args)?;
+    let panel = Panel::open(control)?;
+    let from = args.load.as_deref().map(|named| match named {
+        "1" => context.system.boot_option("resume"),
+        named => Some(named.to_string()),
+    });
+    let from = from.map(|from| from.unwrap_or_else(|| "auto".to_string()));
+    let way = match args.load {
+        Some(_) => Way::Load,
+        None => Way::Save,
+    };
+    let model = Model::new(panel::facts(context, from.as_deref()), way);
+    if let Err(error) = memory::lock() {
+        eprintln!("dormouse: {error:#}");
+    }
+    let mut change = keep_running(control, &surface)?;
+    let mut show = Show {
+        context,
+        panel,
+        model,
+        keys: Keys::new(),
+        begun: Instant::now(),
+        before,
+        signalled: false,
+    };
+    let mut asked = None;
+    if let Some((file, value)) = wanted {
+        // There may be nothing to load, and a boot need not see that.
+        if way == Way::Save {
+            surface.begin(true)?;
+            surface.draw(&show.model, false);
+        }
+        asked = Some(ask(control, file, value)?);
+    }
+    let result = show.cycle(&mut surface, &alarm, asked);
+    drop(surface);
+    // The list may be busy for a moment yet.
+    let mut tries = 50;
+    while control.get("state")? != "idle" && tries > 0 {
+        std::thread::sleep(IDLE);
+        tries -= 1;
+    }
+    change.undo()?;
+    drop(held);
+    show.finish(result?, args)
+}
+
+fn surface(context: &Context, args: &Args) -> Result<Surface> {
+    let splash = match args.no_plymouth || args.tty.is_some() {
+        true => None,
+        false => Some(args.plymouth.as_str()),
+    };
+    Surface::find(&context.system, args.tty.as_deref(), splash)
+}
+
+/// Puts this process, and the one that draws, on the list of those that are not frozen.
+fn keep_running<'a>(control: &'a Control, surface: &Surface) -> Result<Change<'a>> {
+    let list = settings::get(control, "keep_running")?;
+    let mut pids: Vec<String> = list
+        .split_whitespace()
+        .filter(|pid| std::path::Path::new("/proc").join(pid).exists())
+        .map(str::to_string)
+        .collect();
+    let mut add = |pid: String| {
+        if !pids.contains(&pid) {
+            pids.push(pid);
+        }
+    };
+    add(std::process::id().to_string());
+    if let Some(pid) = surface.painter() {
+        add(pid.to_string());
+    }
+    Change::make(control, &[("keep_running".to_string(), pids.join(" "))])
+}
+
+/// Asks the kernel for a cycle, in a thread of its own: the answer comes when it is over.
+fn ask(control: &Control, file: &'static str, value: String) -> Result<Asked> {
+    let control = Control::new(control.path());
+    let (sender, receiver) = mpsc::channel();
+    let work = move || {
+        let answer = match control.ask(file, &value) {
+            Ok(answer) => answer,
+            Err(error) => Err(io::Error::other(error)),
+        };
+        let _ = sender.send(answer);
+    };
+    std::thread::Builder::new()
+        .stack_size(STACK)
+        .spawn(work)
+        .context("cannot start a thread")?;
+    Ok(receiver)
+}
+
+/// How it ended: with what the kernel said to the one who asked, or seen from outside.
+enum End {
+    Answered(io::Result<()>),
+    Seen(LastResult),
+}
+
+/// One cycle on a surface.
+struct Show<'a> {
+    context: &'a Context,
+    panel: Panel,
+    model: Model,
+    keys: Keys,
+    begun: Instant,
+    before: LastResult,
+    signalled: bool,
+}
+
+impl Show<'_> {
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// Shows one cycle to its end.
+    fn cycle(&mut self, surface: &mut Surface, alarm: &Alarm, asked: Option<Asked>) -> Result<End> {
+        let mut running = false;
+        loop {
+            let changed = match self.panel.progress() {
+                Some(progress) => self.model.look(progress, self.begun.elapsed()),
+                None => false,
+            };
+            let idle = self.model.progress.step == "idle";
+            if !idle && !running && self.model.progress.step != "check" {
+                running = true;
+                // Settings as they are for this one.
+                let target = &self.model.facts.target;
+                let from = (self.model.way == Way::Load).then(|| target.clone());
+                self.model.facts = panel::facts(self.context, from.as_deref());
+                surface.begin(false)?;
+            }
+            match asked.as_ref().map(Receiver::try_recv) {
+                Some(Ok(answer)) => return self.answered(surface, alarm, running, answer),
+                Some(Err(TryRecvError::Disconnected)) => bail!("the kernel was not asked"),
+                Some(Err(TryRecvError::Empty)) => {}
+                None if idle => {
+                    let last = self.panel.last_result();
+                    // A cycle may come and go between two looks.
+                    let other = last.as_ref().is_some_and(|last| *last != self.before);
+                    if let (Some(last), true) = (last, running || other) {
+                        self.hold(surface, alarm, &last);
+                        return Ok(End::Seen(last));
+                    }
+                }
+                None => {}
+            }
+            if running {
+                self.model.after = self.panel.after_save();
+                if self.model.detail {
+                    self.model.stats = self.panel.stats();
+                }
+            }
+            surface.draw(&self.model, changed);
+            if self.wait(surface, alarm, if running { BUSY } else { IDLE }) {
+                if asked.is_some() {
+                    // It has begun by our wish, and so it ends.
+                    self.stop();
+                } else {
+                    surface.end();
+                    bail!("the screen was ended; the cycle goes on if there is one");
+                }
+            }
+        }
+    }
+
+    /// The kernel has come back to the one who asked.
+    fn answered(
+        &mut self,
+        surface: &mut Surface,
+        alarm: &Alarm,
+        running: bool,
+        answer: io::Result<()>,
+    ) -> Result<End> {
+        if let (true, Some(last)) = (running, self.panel.last_result()) {
+            self.hold(surface, alarm, &last);
+        }
+        surface.end();
+        Ok(End::Answered(answer))
+    }
+
+    /// Shows how it ended, for a moment, and gives the console back.
+    fn hold(&mut self, surface: &mut Surface, alarm: &Alarm, last: &LastResult) {
+        self.model.end(last);
+        let time = if self.model.stopping { SHORT } else { HOLD };
+        let until = self.now() + time;
+        while self.now() < until {
+            surface.draw(&self.model, true);
+            if self.wait(surface, alarm, until.saturating_sub(self.now())) {
+                break;
+            }
+        }
+        surface.end();
+    }
+
+    /// Waits for a key or a signal; true if this is to end.
+    fn wait(&mut self, surface: &Surface, alarm: &Alarm, mut time: Duration) -> bool {
+        if self.keys.is_waiting() {
+            time = time.min(keys::PAUSE);
+        }
+        let mut from: Vec<BorrowedFd<'_>> = surface.keyboard().into_iter().collect();
+        if !self.signalled {
+            from.push(alarm.as_fd());
+        }
+        signals::sleep(time, &from);
+        // It stays pending, and is heard once.
+        let signal = !self.signalled && alarm.is_due();
+        self.signalled |= signal;
+        let mut over = false;
+        let mut press = |show: &mut Self, key: Option<Key>| {
+            over |= key.is_some() && show.model.ended.is_some();
+            show.press(key);
+        };
+        let mut room = [0; 64];
+        for byte in surface.read(&mut room) {
+            let key = self.keys.feed(*byte, self.begun.elapsed());
+            press(self, key);
+        }
+        let key = self.keys.tick(self.begun.elapsed());
+        press(self, key);
+        signal || over
+    }
+
+    fn press(&mut self, key: Option<Key>) {
+        match key {
+            _ if self.model.ended.is_some() => {}
+            Some(Key::Stop) => self.stop(),
+            Some(Key::AfterSave) if self.model.can_choose() => {
+                let other = self.model.other_end();
+                self.model.note = match self.panel.set_after_save(other) {
+                    Answer::Done => String::new(),
+                    _ => "it is too late for that".to_string(),
+                };
+                self.model.after = self.panel.after_save();
+            }
+            Some(Key::Detail) => self.model.detail = !self.model.detail,
+            _ => {}
+        }
+    }
+
+    fn stop(&mut self) {
+        if self.model.stopping {
+            return;
+        }
+        match self.panel.stop() {
+            Answer::Done => {
+                self.model.stopping = true;
+                self.model.note.clear();
+            }
+            Answer::Forbidden => {
+                self.model.note =
+                    "stopping is forbidden here (the setting allow_abort is 0)".to_string();
+            }
+            Answer::Late => self.model.note = "it cannot be stopped now".to_string(),
+        }
+    }
+
+    /// What the command ends with.
+    fn finish(&self, end: End, args: &Args) -> Result<()> {
+        match end {
+            End::Answered(answer) if args.hibernate => {
+                let last = hibernate::outcome(self.context, &self.before, answer)?;
+                self.context.output.print(&last, || last.sentence.clone())
+            }
+            End::Answered(answer) => {
+                let value = args.load.as_deref().unwrap_or("1");
+                resume::finish(self.context, &self.before, value, answer)
+            }
+            End::Seen(last) => match last.errno {
+                0 => self.context.output.print(&last, || last.sentence.clone()),
+                errno => bail!("{} ({errno})", last.sentence),
+            },
+        }
+    }
+}
