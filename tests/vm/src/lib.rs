@@ -24,6 +24,7 @@ mod netlink;
 mod places;
 mod power;
 mod refusals;
+mod screen;
 mod settings;
 mod shortages;
 mod steps;
@@ -107,6 +108,7 @@ pub fn all() -> Vec<Scenario> {
         netblock::SCENARIOS,
         netlink::SCENARIOS,
         command::SCENARIOS,
+        screen::SCENARIOS,
     ]
     .concat()
 }
