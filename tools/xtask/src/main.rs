@@ -18,6 +18,7 @@ mod paths;
 mod progress;
 mod system;
 mod torture;
+mod transcripts;
 mod vm;
 mod ynl;
 
@@ -52,6 +53,8 @@ enum Task {
     Bench(bench::Args),
     /// Runs a shell script in a guest, over one or several boots
     Vm(vm::Args),
+    /// Writes down what the command says in a guest, for the documentation
+    Transcripts,
     /// Generates the sources that come from the netlink specification
     Ynl,
 }
@@ -78,6 +81,7 @@ fn run(task: Task) -> Result<bool> {
         Task::Torture(args) => torture::run(&paths, &args),
         Task::Bench(args) => bench::run(&paths, args),
         Task::Vm(args) => vm::run(&paths, args),
+        Task::Transcripts => transcripts::run(&paths),
         Task::Ynl => ynl::write(&paths).map(|()| true),
     }
 }
