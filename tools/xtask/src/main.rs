@@ -16,6 +16,7 @@ mod kernel;
 mod packages;
 mod paths;
 mod progress;
+mod screenshots;
 mod system;
 mod torture;
 mod transcripts;
@@ -55,6 +56,8 @@ enum Task {
     Vm(vm::Args),
     /// Writes down what the command says in a guest, for the documentation
     Transcripts,
+    /// Makes the pictures of the progress screen that the documentation shows
+    Screenshots,
     /// Generates the sources that come from the netlink specification
     Ynl,
 }
@@ -82,6 +85,7 @@ fn run(task: Task) -> Result<bool> {
         Task::Bench(args) => bench::run(&paths, args),
         Task::Vm(args) => vm::run(&paths, args),
         Task::Transcripts => transcripts::run(&paths),
+        Task::Screenshots => screenshots::make(&paths).map(|()| true),
         Task::Ynl => ynl::write(&paths).map(|()| true),
     }
 }
