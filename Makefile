@@ -6,7 +6,7 @@
 
 XTASK := tools/bootstrap.sh && cargo xtask
 
-.PHONY: help demo check bench torture kernel
+.PHONY: help demo check bench torture kernel deb
 
 help:
 	@echo 'make demo      build, then hibernate and resume a guest, with explanations'
@@ -14,10 +14,11 @@ help:
 	@echo 'make bench     compare with the kernel'\''s own hibernation'
 	@echo 'make torture   run the long tests; N=50 sets how many of each'
 	@echo 'make kernel    build the guest kernel and say where it is'
+	@echo 'make deb       build the Debian package of the command and the boot hooks'
 	@echo 'All of them install what is missing with apt, and keep what they build'
 	@echo 'in $${XDG_CACHE_HOME:-~/.cache}/dormouse. Options: ARGS=..., see cargo xtask help.'
 
-demo check bench kernel:
+demo check bench kernel deb:
 	@$(XTASK) $@ $(ARGS)
 
 torture:

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod check;
+mod deb;
 mod demo;
 mod guest;
 mod hash;
@@ -46,6 +47,8 @@ enum Task {
         #[arg(long, value_enum, default_value = "guest")]
         config: Config,
     },
+    /// Builds the Debian package of the command and the boot hooks and says where it is
+    Deb,
     /// Builds user-mode Linux with the KUnit suites and says where it is
     Uml,
     /// Runs the long tests; one line counts them
@@ -75,6 +78,10 @@ fn run(task: Task) -> Result<bool> {
                     .join("linux")
                     .display()
             );
+            Ok(true)
+        }
+        Task::Deb => {
+            println!("{}", deb::build(&paths)?.display());
             Ok(true)
         }
         Task::Kernel { config } => {

@@ -79,6 +79,12 @@ pub const SHELL: &[Need] = &[
     need(&["bash"], "a third one"),
 ];
 
+/// What building Debian packages takes.
+pub const DEB: &[Need] = &[
+    need(&["dpkg-dev"], "builds Debian packages"),
+    need(&["debhelper"], "the same"),
+];
+
 /// What the kernel's tools for netlink specifications take.
 pub const YNL: &[Need] = &[
     need(&["python3"], "runs them"),
