@@ -17,6 +17,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::deb;
 use crate::hash::{self, Key};
 use crate::packages;
 use crate::paths::Paths;
@@ -60,6 +61,15 @@ impl Built {
     pub fn kernel(&self) -> PathBuf {
         self.folder.join("bzImage")
     }
+
+    /// Its Debian package.
+    ///
+    /// # Errors
+    ///
+    /// When its configuration is built without one.
+    pub fn package(&self) -> Result<PathBuf> {
+        deb::find(&self.folder, "linux-image-")
+    }
 }
 
 /// Builds `config` from the checkout, or finds it built.
@@ -70,13 +80,16 @@ impl Built {
 /// does not fit.
 pub fn build(paths: &Paths, config: Config) -> Result<Built> {
     packages::ensure_kernel()?;
+    if config == Config::Debian {
+        packages::ensure(packages::DEB)?;
+    }
     // A folder that is done never changes, so nobody has to be waited for.
     let folder = result(paths, config, &paths.root)?;
     if folder.join(DONE).exists() {
         fs::write(folder.join(DONE), "")?;
         return Built::read(&folder);
     }
-    let _lock = lock(paths)?;
+    let _lock = lock(paths, "lock")?;
     let (_, folder) = make(paths, config)?;
     Built::read(&folder)
 }
@@ -89,7 +102,7 @@ pub fn build(paths: &Paths, config: Config) -> Result<Built> {
 /// As [`build`].
 pub fn build_folder(paths: &Paths, config: Config) -> Result<PathBuf> {
     packages::ensure_kernel()?;
-    let _lock = lock(paths)?;
+    let _lock = lock(paths, "lock")?;
     Ok(make(paths, config)?.0)
 }
 
@@ -145,7 +158,7 @@ fn result(paths: &Paths, config: Config, ours: &Path) -> Result<PathBuf> {
 /// As [`build`].
 pub fn source(paths: &Paths) -> Result<PathBuf> {
     packages::ensure_kernel()?;
-    let _lock = lock(paths)?;
+    let _lock = lock(paths, "lock")?;
     tree::prepare(paths)
 }
 
@@ -169,8 +182,12 @@ fn key(paths: &Paths, config: Config, ours: &Path) -> Result<String> {
 }
 
 /// Builds take turns: two of them at once would only slow each other down.
-fn lock(paths: &Paths) -> Result<Flock<fs::File>> {
-    let file = fs::File::create(paths.cache.join("lock"))?;
+///
+/// # Errors
+///
+/// When the cache cannot be written.
+pub fn lock(paths: &Paths, name: &str) -> Result<Flock<fs::File>> {
+    let file = fs::File::create(paths.cache.join(name))?;
     let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => return Ok(lock),
         Err((file, _)) => file,
@@ -205,6 +222,14 @@ fn collect(output: &Path, folder: &Path, config: Config) -> Result<()> {
             copy(&module.to_string_lossy(), &format!("modules/{name}"))?;
             order.push_str(&format!("{name}\n"));
         }
+    }
+    if config == Config::Debian {
+        // kbuild puts it beside its own folder.
+        let beside = output.parent().context("no tree")?;
+        let package = deb::find(beside, "linux-image-")?;
+        let name = package.file_name().context("package without a name")?;
+        fs::copy(&package, folder.join(name))?;
+        fs::remove_file(&package)?;
     }
     fs::write(folder.join("modules/order"), order)?;
     fs::write(folder.join(DONE), "")?;

@@ -19,6 +19,8 @@ pub enum Config {
     Guest,
     /// The guest with lock and sleep checks, for tests
     Debug,
+    /// The guest that runs Debian, with the drivers of its disk as modules
+    Debian,
     /// User-mode Linux with the KUnit suites
     #[value(skip)]
     Uml,
@@ -30,6 +32,7 @@ impl Config {
         match self {
             Config::Guest => "guest",
             Config::Debug => "debug",
+            Config::Debian => "debian",
             Config::Uml => "uml",
         }
     }
@@ -43,6 +46,7 @@ impl Config {
     pub fn targets(self) -> &'static [&'static str] {
         match self {
             Config::Uml => &["linux"],
+            Config::Debian => &["bindeb-pkg"],
             _ => &["bzImage", "modules"],
         }
     }
@@ -51,6 +55,8 @@ impl Config {
     pub fn arguments(self) -> &'static [&'static str] {
         match self {
             Config::Uml => &["ARCH=um"],
+            // The package of the kernel alone, without its headers.
+            Config::Debian => &["ARCH=x86_64", "DPKG_FLAGS=--rules-target=binary-image"],
             _ => &["ARCH=x86_64"],
         }
     }
@@ -61,6 +67,7 @@ impl Config {
         match self {
             Config::Guest => vec![file("guest.config")],
             Config::Debug => vec![file("guest.config"), file("debug.config")],
+            Config::Debian => vec![file("guest.config"), file("debian.config")],
             Config::Uml => vec![paths.root.join("kunit/.kunitconfig")],
         }
     }
