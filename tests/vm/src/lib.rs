@@ -15,6 +15,7 @@ mod aborts;
 mod command;
 mod cycles;
 mod damage;
+pub mod debian;
 mod encryption;
 mod files;
 mod image;
@@ -80,6 +81,8 @@ pub struct Lab {
     pub system: System,
     /// kbuild's folder of that kernel, to build modules outside of the tree against.
     pub build: PathBuf,
+    /// Makes the Debian guest, or finds it made.
+    pub debian: fn() -> Result<debian::Machine>,
 }
 
 impl Lab {
@@ -109,6 +112,7 @@ pub fn all() -> Vec<Scenario> {
         netlink::SCENARIOS,
         command::SCENARIOS,
         screen::SCENARIOS,
+        debian::SCENARIOS,
     ]
     .concat()
 }

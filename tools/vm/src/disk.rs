@@ -49,6 +49,13 @@ impl Disk {
         })
     }
 
+    /// The disk that is in the file `path`.
+    pub fn open(path: &Path) -> Self {
+        Disk {
+            path: path.to_path_buf(),
+        }
+    }
+
     /// Makes swap space of the whole disk.
     ///
     /// # Errors

@@ -70,6 +70,7 @@ pub struct Vm {
     append: Vec<String>,
     files: Vec<(String, u32, Vec<u8>)>,
     missing: Vec<String>,
+    initramfs: Option<PathBuf>,
     disks: Vec<Disk>,
     network: bool,
     display: Option<Display>,
@@ -96,6 +97,7 @@ impl Vm {
             append: Vec::new(),
             files: Vec::new(),
             missing: Vec::new(),
+            initramfs: None,
             disks: Vec::new(),
             network: false,
             display: None,
@@ -145,8 +147,14 @@ impl Vm {
         }
         let number = self.logs.len() + 1;
         let folder = self.folder()?;
-        let initramfs = folder.join("initramfs.cpio");
-        initramfs::write(&self.contents(), &initramfs)?;
+        let initramfs = match &self.initramfs {
+            Some(other) => other.clone(),
+            None => {
+                let own = folder.join("initramfs.cpio");
+                initramfs::write(&self.contents(), &own)?;
+                own
+            }
+        };
         let log = self.system.logs.clone().unwrap_or(folder);
         std::fs::create_dir_all(&log)?;
         let append = [APPEND.to_string(), self.append.join(" ")];

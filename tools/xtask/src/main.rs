@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod check;
 mod deb;
+mod debian;
 mod demo;
 mod guest;
 mod hash;
@@ -46,9 +47,17 @@ enum Task {
         /// Which one
         #[arg(long, value_enum, default_value = "guest")]
         config: Config,
+        /// As a Debian package, in the configuration "debian"
+        #[arg(long, conflicts_with = "config")]
+        deb: bool,
     },
     /// Builds the Debian package of the command and the boot hooks and says where it is
     Deb,
+    /// Builds the Debian guest, says where it is, and runs long scenarios in it
+    Debian {
+        /// Such as debian, debian-modes, debian-passphrase
+        scenarios: Vec<String>,
+    },
     /// Builds user-mode Linux with the KUnit suites and says where it is
     Uml,
     /// Runs the long tests; one line counts them
@@ -84,7 +93,13 @@ fn run(task: Task) -> Result<bool> {
             println!("{}", deb::build(&paths)?.display());
             Ok(true)
         }
-        Task::Kernel { config } => {
+        Task::Debian { scenarios } => debian::run(&paths, &scenarios),
+        Task::Kernel { deb: true, .. } => {
+            let built = kernel::build(&paths, Config::Debian)?;
+            println!("{}", built.package()?.display());
+            Ok(true)
+        }
+        Task::Kernel { config, .. } => {
             println!("{}", kernel::build(&paths, config)?.folder.display());
             Ok(true)
         }

@@ -85,6 +85,14 @@ pub const DEB: &[Need] = &[
     need(&["debhelper"], "the same"),
 ];
 
+/// What the Debian guest takes.
+pub const DEBIAN: &[Need] = &[
+    need(&["mmdebstrap"], "installs Debian in a folder"),
+    need(&["fdisk"], "partitions of the Debian guest's disk"),
+    need(&["e2fsprogs"], "its root filesystem"),
+    need(&["util-linux"], "its swap space"),
+];
+
 /// What the kernel's tools for netlink specifications take.
 pub const YNL: &[Need] = &[
     need(&["python3"], "runs them"),

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{ensure, Result};
 use vm_scenarios::{torture, Lab};
 
+use crate::debian;
 use crate::kernel::{self, Config};
 use crate::paths::Paths;
 use crate::system;
@@ -59,6 +60,7 @@ pub fn run(paths: &Paths, args: &Args) -> Result<bool> {
     let lab = Lab {
         system: system::built(paths, args.config)?,
         build: kernel::build_folder(paths, args.config)?,
+        debian: debian::machine,
     };
     let seed = match args.seed {
         Some(seed) => seed,

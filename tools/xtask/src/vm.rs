@@ -10,6 +10,7 @@ use anyhow::{bail, Context, Result};
 use dormouse_vm::agent::Progress;
 use dormouse_vm::{Arrival, Display, System, Vm};
 
+use crate::debian;
 use crate::kernel::Config;
 use crate::paths::Paths;
 use crate::system;
@@ -50,6 +51,9 @@ pub struct Args {
     /// Which of our kernels to build and boot
     #[arg(long, value_enum, default_value = "guest")]
     config: Config,
+    /// Boot the Debian guest: its own kernel, disk and initramfs, and 1024 MiB
+    #[arg(long, conflicts_with_all = ["bzimage", "config", "mem", "disk", "file"])]
+    debian: bool,
     /// Put a file into the guest: HOST_PATH=/guest/path
     #[arg(long)]
     file: Vec<String>,
@@ -79,12 +83,25 @@ pub struct Args {
 ///
 /// When the guest does not come up, or its script does not end.
 pub fn run(paths: &Paths, args: Args) -> Result<bool> {
-    let mut system = match &args.bzimage {
-        Some(kernel) => system::of(paths, kernel, &args.ko)?,
-        None => system::built(paths, args.config)?,
+    let script = std::fs::read_to_string(&args.script)
+        .with_context(|| format!("cannot read {}", args.script.display()))?;
+    let mut vm = if args.debian {
+        let mut made = debian::machine()?;
+        made.system.logs = args.logs.clone();
+        finished(&args, made.vm(false)?)
+    } else {
+        let mut system = match &args.bzimage {
+            Some(kernel) => system::of(paths, kernel, &args.ko)?,
+            None => system::built(paths, args.config)?,
+        };
+        system.logs = args.logs.clone();
+        machine(&args, system)?.file("/script.sh", 0o755, script.clone())
     };
-    system.logs = args.logs.clone();
-    let mut vm = machine(&args, system)?;
+    // The disk of Debian is not made anew for a script.
+    let start = match args.debian {
+        true => script,
+        false => "exec sh /script.sh".to_string(),
+    };
     let timeout = Duration::from_secs(args.timeout);
     let mut code = 0;
     let mut pending = None;
@@ -93,7 +110,7 @@ pub fn run(paths: &Paths, args: Args) -> Result<bool> {
         eprintln!("[boot {boot}: {arrival:?}]");
         let seq = match (arrival, pending) {
             (Arrival::Resumed, Some(seq)) => seq,
-            _ => vm.send(&format!("export BOOT={boot}; exec sh /script.sh"))?,
+            _ => vm.send(&format!("export BOOT={boot}\n{start}"))?,
         };
         pending = Some(seq);
         match vm.wait(seq, timeout, print)? {
@@ -115,14 +132,7 @@ pub fn run(paths: &Paths, args: Args) -> Result<bool> {
 }
 
 fn machine(args: &Args, system: System) -> Result<Vm> {
-    let script = std::fs::read(&args.script)
-        .with_context(|| format!("cannot read {}", args.script.display()))?;
-    let mut vm = Vm::new(system)
-        .mem(args.mem)
-        .smp(args.smp)
-        .append(&args.append)
-        .echo(args.log)
-        .file("/script.sh", 0o755, script);
+    let mut vm = Vm::new(system).mem(args.mem);
     for size in &args.disk {
         vm = vm.swap_disk(size)?;
     }
@@ -136,13 +146,22 @@ fn machine(args: &Args, system: System) -> Result<Vm> {
             std::fs::read(host).with_context(|| format!("no {host}"))?,
         );
     }
+    Ok(finished(args, vm))
+}
+
+/// What both kinds of guest take.
+fn finished(args: &Args, vm: Vm) -> Vm {
+    let mut vm = vm.smp(args.smp).append(&args.append).echo(args.log);
     for argument in &args.qemu {
         vm = vm.qemu(argument);
     }
     if args.screen {
         vm = vm.display(Display::Graphics);
     }
-    Ok(if args.net { vm.network() } else { vm })
+    match args.net && !args.debian {
+        true => vm.network(),
+        false => vm,
+    }
 }
 
 fn print(text: &str) {

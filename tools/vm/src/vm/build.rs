@@ -2,6 +2,7 @@
 
 //! What a machine consists of: set before its first boot, or between two.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -104,6 +105,23 @@ impl Vm {
         let vm = self.disk(size)?;
         vm.disks.last().context("no disk")?.mkswap()?;
         Ok(vm)
+    }
+
+    /// Adds a disk that begins as a copy of `image`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be copied.
+    pub fn disk_from(mut self, image: &Disk) -> Result<Self> {
+        let path = self.folder()?.join(format!("disk{}", self.disks.len()));
+        self.disks.push(image.copy_to(&path)?);
+        Ok(self)
+    }
+
+    /// Boots with an initramfs of another system, which has to start the agent by itself.
+    pub fn initramfs(mut self, path: &Path) -> Self {
+        self.initramfs = Some(path.to_path_buf());
+        self
     }
 
     /// Replaces what was appended to the kernel command line, from the next boot on.

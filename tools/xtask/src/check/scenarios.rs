@@ -11,6 +11,7 @@ use anyhow::Result;
 use vm_scenarios::{Lab, Scenario};
 
 use super::Tally;
+use crate::debian;
 use crate::kernel::{self, Config};
 use crate::paths::Paths;
 use crate::system;
@@ -68,7 +69,13 @@ pub fn run(paths: &Paths, scenarios: &[Named], jobs: usize) -> Tally {
 fn prepare(paths: &Paths) -> Result<(Lab, PathBuf)> {
     let system = system::built(paths, Config::Debug)?;
     let build = kernel::build_folder(paths, Config::Debug)?;
-    Ok((Lab { system, build }, paths.cached("logs/scenarios")?))
+    let debian = debian::machine;
+    let lab = Lab {
+        system,
+        build,
+        debian,
+    };
+    Ok((lab, paths.cached("logs/scenarios")?))
 }
 
 fn one((name, scenario): &Named, lab: &Lab, logs: PathBuf) -> Tally {

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The passphrase of an image, typed on the keyboard of a machine that boots.
+
+use std::time::Duration;
+
+use anyhow::{ensure, Result};
+use dormouse_vm::{Arrival, Vm};
+use serde_json::json;
+
+use super::{all_green, boot_fresh, journal, machine, sleep, BOOT};
+use crate::Lab;
+
+/// What the initramfs writes to the kernel log before it asks.
+const ASKS: &str = "dormouse: asking for the passphrase";
+
+/// Presses keys: small letters, and newline.
+fn press(vm: &mut Vm, text: &str) -> Result<()> {
+    for letter in text.chars() {
+        let code = match letter {
+            '\n' => "ret".to_string(),
+            other => other.to_string(),
+        };
+        let key = json!({ "type": "qcode", "data": code });
+        vm.qmp()?.command("send-key", json!({ "keys": [key] }))?;
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    Ok(())
+}
+
+/// Waits for the question number `count` of this boot and answers it.
+fn answer(vm: &mut Vm, from: usize, text: &str) -> Result<usize> {
+    let at = vm.log()?.wait_for(ASKS, from, BOOT)?;
+    // The command needs a moment until it reads.
+    std::thread::sleep(Duration::from_secs(5));
+    press(vm, text)?;
+    press(vm, "\n")?;
+    Ok(at + 1)
+}
+
+/// Types a wrong passphrase, then the right one.
+///
+/// # Errors
+///
+/// What is not as it should be.
+pub fn run(lab: &Lab) -> Result<()> {
+    // The last console is the one that asks.
+    let mut vm = machine(lab, false)?
+        .append("console=tty0")
+        .qemu("-vga")
+        .qemu("std");
+    boot_fresh(&mut vm)?;
+    vm.run("echo teapot | dormouse key set --stdin --memory-mib 16 --passes 1 --lanes 1")?;
+    all_green(&mut vm, &[])?;
+    sleep(&mut vm, "hibernate")?;
+    vm.start()?;
+    let next = answer(&mut vm, 0, "kettle")?;
+    answer(&mut vm, next, "teapot")?;
+    ensure!(vm.arrive(BOOT)? == Arrival::Resumed, "not resumed");
+    journal(&mut vm, 1)?;
+    all_green(&mut vm, &[])?;
+    vm.assert_clean()
+}
