@@ -13,6 +13,10 @@ use crate::image::{runs, Part};
 use crate::steps::{boot_fresh, expect_result, expect_type, get, resume};
 use crate::{Lab, Scenario};
 
+mod cores;
+
+use self::cores::Planted;
+
 /// The scenarios of this file.
 pub const SCENARIOS: &[Scenario] = &[
     Scenario::new(
@@ -94,6 +98,12 @@ fn in_place(vm: &mut Vm) -> Result<()> {
     )?;
     vm.run("guest work verify")?;
     says(vm, "config get compressor", &["lzo\n"])?;
+    says(
+        vm,
+        "bench --yes --compressor none",
+        &["saved in", "\nnone ", " MB/s"],
+    )?;
+    says(vm, "config get compressor", &["lzo\n"])?;
     let modes = vm.run("cat /sys/power/disk")?;
     ensure!(
         modes.contains("[platform]"),
@@ -114,17 +124,88 @@ fn refused(vm: &mut Vm) -> Result<()> {
     vm.run("swapoff /dev/vda")?;
     fails(vm, "hibernate --mode test_resume", 1, "not hibernated: ")?;
     vm.run("swapon /dev/vda")?;
+    answers(vm)?;
     // Nobody but root.
     vm.run(
         "mkdir -p /etc; echo root:x:0:0::/:/bin/sh > /etc/passwd; echo dora:x:1000:1000::/:/bin/sh >> /etc/passwd",
     )?;
-    let output = vm.try_run("su -s /bin/sh -c '/bin/dormouse status' dora")?;
-    ensure!(
-        output.code == 6 && output.text.contains("only root"),
-        "as a user: {} {}",
-        output.code,
-        output.text
-    );
+    for args in [
+        "status",
+        "doctor",
+        "hibernate",
+        "resume",
+        "abort",
+        "watch --now",
+        "config get",
+        "config set threads=1",
+        "key status",
+        "key clear",
+        "bench --yes",
+        "image info /dev/vda",
+        "image erase /dev/vda --yes",
+    ] {
+        let output = vm.try_run(&format!("su -s /bin/sh -c '/bin/dormouse {args}' dora"))?;
+        ensure!(
+            output.code == 6 && output.text.contains("only root"),
+            "'{args}' as a user: {} {}",
+            output.code,
+            output.text
+        );
+    }
+    Ok(())
+}
+
+/// What cannot be done: one line, the exit code of the manual, and the kernel goes on.
+fn answers(vm: &mut Vm) -> Result<()> {
+    vm.run("head -c 100000 /dev/urandom > /tmp/garbage")?;
+    for (args, code, part) in [
+        ("resume /dev/nowhere", 3, "there is no image to resume"),
+        ("resume nowhere", 2, "a target is auto"),
+        ("hibernate --mode nap", 2, "there is no mode"),
+        (
+            "hibernate --target /dev/nowhere --mode test_resume",
+            1,
+            "/dev/nowhere",
+        ),
+        ("hibernate --writer tape", 1, "nothing was changed"),
+        ("hibernate --frob", 2, "unexpected argument"),
+        ("config get colour", 2, "there is no setting"),
+        ("config get tape.speed", 2, "does not know"),
+        ("image info /dev/nowhere", 1, "cannot be read"),
+        ("image info /tmp/garbage", 3, "no mark of Dormouse"),
+        (
+            "image verify /dev/vda",
+            3,
+            "there is no image: /dev/vda says",
+        ),
+        ("image erase nbd://127.0.0.1/x --yes", 1, "cannot be read: "),
+        (
+            "image extract /tmp/garbage /tmp/core",
+            3,
+            "no mark of Dormouse",
+        ),
+        (
+            "key unlock --device /dev/vda --stdin",
+            3,
+            "there is no image: /dev/vda says",
+        ),
+        ("bench --yes --compressor tape", 1, "nothing was changed"),
+        ("bench", 1, "say --yes"),
+    ] {
+        fails(vm, args, code, part)?;
+    }
+    // Nobody reads it: no error.
+    for args in ["status", "doctor", "config get", "key status"] {
+        let code = vm.run(&format!(
+            "(dormouse {args} 2>&1; echo $? > /tmp/code) | true; cat /tmp/code"
+        ))?;
+        ensure!(code.trim() == "0", "'{args}' into a closed pipe: {code}");
+    }
+    says(
+        vm,
+        "config get compressor writer target",
+        &["=lzo\n", "=swap\n", "=auto\n"],
+    )?;
     Ok(())
 }
 
@@ -194,8 +275,18 @@ fn finds(lab: &Lab, vm: &Vm, args: &str, input: &str, code: i32, parts: &[&str])
     Ok(())
 }
 
+/// Makes a core of the image, and finds in it what is at known places in memory.
+fn extracted(lab: &Lab, vm: &Vm, planted: &Planted) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("core");
+    let args = format!("extract {}", path.display());
+    finds(lab, vm, &args, "", 0, &["the kernel was moved by 0x"])?;
+    cores::check(&path, planted)
+}
+
 fn offline(lab: &Lab) -> Result<()> {
     let mut vm = encryption::unlocking(lab.sleepy()?);
+    let planted = cores::plant(&mut vm)?;
     vm.hibernate()?;
     finds(
         lab,
@@ -209,6 +300,7 @@ fn offline(lab: &Lab) -> Result<()> {
         ],
     )?;
     finds(lab, &vm, "verify", "", 0, &["good: checked "])?;
+    extracted(lab, &vm, &planted)?;
     // A bit in the middle of what the image takes.
     let data = runs(vm.get_disk(0)?)?;
     let data = data

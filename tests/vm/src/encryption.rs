@@ -194,7 +194,10 @@ fn wrong_passphrase(lab: &Lab) -> Result<()> {
         "the image was not kept"
     );
     expect_type(&vm, 0, "swsuspend")?;
-    vm.run("dormouse key unlock --stdin < /etc/passphrase")?;
+    // The command knows before the kernel, if it looks at the device itself.
+    let device = "dormouse key unlock --device /dev/vda --stdin";
+    refused(&mut vm, &format!("echo x | {device}"), "wrong passphrase")?;
+    vm.run(&format!("{device} < /etc/passphrase"))?;
     resume_now(&mut vm)?;
     expect_type(&vm, 0, "swap")?;
     // The restored system still has its key.
