@@ -3,6 +3,7 @@
 //! One QEMU process.
 
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -26,6 +27,9 @@ pub enum Display {
     /// A framebuffer, with DRM.
     Graphics,
 }
+
+/// What it says to standard error, in its folder.
+const MESSAGES: &str = "qemu.err";
 
 /// What a QEMU is started with.
 #[derive(Clone, Debug)]
@@ -62,7 +66,7 @@ pub struct Qemu {
     /// The kernel log.
     pub log: Log,
     // The sockets live in it.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Qemu {
@@ -77,7 +81,7 @@ impl Qemu {
         let folder = tempfile::Builder::new().prefix("dormouse-vm-").tempdir()?;
         let listen = |name: &str| UnixListener::bind(folder.path().join(name));
         let (commands, control) = (listen("agent")?, listen("qmp")?);
-        let messages = folder.path().join("qemu.err");
+        let messages = folder.path().join(MESSAGES);
         // The kernel kills QEMU when the thread that started it ends.
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"])
@@ -107,7 +111,7 @@ impl Qemu {
                 agent,
                 qmp,
                 log,
-                _folder: folder,
+                folder,
             }),
             Err(error) => {
                 let _ = child.kill();
@@ -124,6 +128,18 @@ impl Qemu {
     /// When the process cannot be waited for.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
+    }
+
+    /// Whether it ended by a signal, and if so by which, with what it said.
+    pub fn crash(&mut self) -> Option<String> {
+        // Its channels close a little before it can be waited for.
+        std::thread::sleep(Duration::from_millis(200));
+        let signal = self.ended().ok()??.signal()?;
+        let said = std::fs::read_to_string(self.folder.path().join(MESSAGES));
+        Some(format!(
+            "signal {signal} {}",
+            said.unwrap_or_default().trim()
+        ))
     }
 
     /// Waits at most `timeout` for its end.

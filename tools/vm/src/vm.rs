@@ -62,6 +62,22 @@ pub enum Hibernated {
     Restarted,
 }
 
+/// QEMU ended by a signal that nobody here has sent: the signal, and what it said.
+#[derive(Debug)]
+pub struct Crash(String);
+
+impl std::fmt::Display for Crash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "QEMU crashed while the guest's kernel started ({})",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for Crash {}
+
 /// A machine with its disks, running or not.
 pub struct Vm {
     system: System,
@@ -133,7 +149,15 @@ impl Vm {
     /// When it is running already, or does not come up in time.
     pub fn boot(&mut self) -> Result<Arrival> {
         self.start()?;
-        self.arrive(self.boot_timeout)
+        match self.arrive(self.boot_timeout) {
+            // Nothing of the guest has happened yet, so nothing is covered up.
+            Err(error) if error.is::<Crash>() => {
+                println!("{error}; QEMU is started again");
+                self.start()?;
+                self.arrive(self.boot_timeout)
+            }
+            result => result,
+        }
     }
 
     /// Starts QEMU without waiting for the guest.
@@ -179,14 +203,19 @@ impl Vm {
     ///
     /// # Errors
     ///
-    /// When it does not within `timeout`, or ends.
+    /// When it does not within `timeout`, or ends; a [`Crash`] when QEMU did so by itself before
+    /// the guest had a first process.
     pub fn arrive(&mut self, timeout: Duration) -> Result<Arrival> {
         let seq = self.next_seq();
         let qemu = self.running()?;
         let Some(id) = qemu.agent.find(seq, timeout, &mut Vec::new()) else {
+            let crash = qemu.crash().filter(|_| !qemu.log.contains("Run /init"));
             let tail = qemu.log.tail(25);
             self.kill();
-            bail!("the guest did not come up\n{tail}");
+            match crash {
+                Some(how) => return Err(Crash(how).into()),
+                None => bail!("the guest did not come up\n{tail}"),
+            }
         };
         if self.known.contains(&id) {
             return Ok(Arrival::Resumed);
