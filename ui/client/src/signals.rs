@@ -61,13 +61,12 @@ pub struct Alarm(SignalFd);
 impl Alarm {
     /// Sleeps; returns whether the command should end. The signal stays pending.
     pub fn sleep(&self, time: Duration) -> bool {
-        sleep(time, &[self.0.as_fd()]);
-        self.is_due()
+        sleep(time, &[self.0.as_fd()])
     }
 
     /// Whether the command should end.
     pub fn is_due(&self) -> bool {
-        sleep(Duration::ZERO, &[self.0.as_fd()])
+        self.sleep(Duration::ZERO)
     }
 }
 

@@ -4,7 +4,6 @@
 
 use std::fmt::Write;
 use std::io::IsTerminal;
-use std::time::Duration;
 
 use anyhow::{bail, Context as _, Result};
 use serde::Serialize;
@@ -133,7 +132,7 @@ fn measure(
         let setting = [("compressor".to_string(), name.clone())];
         let mut change = Change::make(&context.control, &setting)?;
         for _ in 0..cycles {
-            if alarm.sleep(Duration::ZERO) {
+            if alarm.is_due() {
                 bail!("stopped, and everything is set as it was");
             }
             let last = hibernate::cycle(context).with_context(|| format!("with {name}"))?;

@@ -13,6 +13,7 @@ use anyhow::{bail, Context as _, Result};
 use crate::cli::Context;
 use crate::command::{hibernate, resume};
 use crate::control::{Control, LastResult};
+use crate::output;
 use crate::screen::keys::{self, Key, Keys};
 use crate::screen::memory;
 use crate::screen::model::{Model, Way};
@@ -33,6 +34,9 @@ const SHORT: Duration = Duration::from_millis(250);
 /// Stack of the thread that asks the kernel for a cycle.
 const STACK: usize = 64 << 10;
 
+/// In place of a target: where the kernel looks by itself.
+const HERE: &str = "1";
+
 /// Options of `ui`.
 #[derive(clap::Args)]
 pub struct Args {
@@ -40,7 +44,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "load")]
     hibernate: bool,
     /// Resume now, from where resume= or the setting "target" says, or from TARGET
-    #[arg(long, value_name = "TARGET", num_args = 0..=1, default_missing_value = "1")]
+    #[arg(long, value_name = "TARGET", num_args = 0..=1, default_missing_value = HERE)]
     load: Option<String>,
     /// With --load: take an image whose restore was begun before
     #[arg(long, requires = "load")]
@@ -66,31 +70,29 @@ type Asked = Receiver<io::Result<()>>;
 /// When there can be no screen, or the cycle fails.
 pub fn run(context: &Context, args: &Args) -> Result<()> {
     let control = &context.control;
-    let wanted = match (&args.load, args.retry) {
-        (Some(target), retry) => {
-            let named = (target != "1").then_some(target.as_str());
-            Some(("resume", resume::value(named, retry)?.to_string()))
-        }
-        (None, _) if args.hibernate => Some(("start", "1".to_string())),
-        (None, _) => None,
+    // Without a target it is where the kernel looks by itself.
+    let named = args.load.as_deref().filter(|target| *target != HERE);
+    let wanted = match args.load {
+        Some(_) => Some(("resume", resume::value(named, args.retry)?)),
+        None if args.hibernate => Some(("start", "1")),
+        None => None,
     };
     let before = control.last_result()?;
     let held = signals::hold()?;
     let alarm = held.alarm()?;
     let mut surface = surface(context, args)?;
     let panel = Panel::open(control)?;
-    let from = args.load.as_deref().map(|named| match named {
-        "1" => context.system.boot_option("resume"),
-        named => Some(named.to_string()),
-    });
-    let from = from.map(|from| from.unwrap_or_else(|| "auto".to_string()));
-    let way = match args.load {
-        Some(_) => Way::Load,
-        None => Way::Save,
+    let (way, from) = match (&args.load, named) {
+        (None, _) => (Way::Save, None),
+        (_, Some(named)) => (Way::Load, Some(named.to_string())),
+        (_, None) => {
+            let said = context.system.boot_option("resume");
+            (Way::Load, Some(said.unwrap_or_else(|| "auto".to_string())))
+        }
     };
     let model = Model::new(panel::facts(context, from.as_deref()), way);
     if let Err(error) = memory::lock() {
-        eprintln!("dormouse: {error:#}");
+        output::complain(format_args!("{error:#}"));
     }
     let mut change = keep_running(control, &surface)?;
     let mut show = Show {
@@ -109,7 +111,7 @@ pub fn run(context: &Context, args: &Args) -> Result<()> {
             surface.begin(true)?;
             surface.draw(&show.model, false);
         }
-        asked = Some(ask(control, file, value)?);
+        asked = Some(ask(control, file, value.to_string())?);
     }
     let result = show.cycle(&mut surface, &alarm, asked);
     drop(surface);
@@ -121,7 +123,7 @@ pub fn run(context: &Context, args: &Args) -> Result<()> {
     }
     change.undo()?;
     drop(held);
-    show.finish(result?, args)
+    show.finish(result?, wanted)
 }
 
 fn surface(context: &Context, args: &Args) -> Result<Surface> {
@@ -188,10 +190,6 @@ struct Show<'a> {
 }
 
 impl Show<'_> {
-    fn now(&self) -> Duration {
-        self.begun.elapsed()
-    }
-
     /// Shows one cycle to its end.
     fn cycle(&mut self, surface: &mut Surface, alarm: &Alarm, asked: Option<Asked>) -> Result<End> {
         let mut running = false;
@@ -262,10 +260,14 @@ impl Show<'_> {
     fn hold(&mut self, surface: &mut Surface, alarm: &Alarm, last: &LastResult) {
         self.model.end(last);
         let time = if self.model.stopping { SHORT } else { HOLD };
-        let until = self.now() + time;
-        while self.now() < until {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
             surface.draw(&self.model, true);
-            if self.wait(surface, alarm, until.saturating_sub(self.now())) {
+            if self.wait(
+                surface,
+                alarm,
+                until.saturating_duration_since(Instant::now()),
+            ) {
                 break;
             }
         }
@@ -335,17 +337,16 @@ impl Show<'_> {
     }
 
     /// What the command ends with.
-    fn finish(&self, end: End, args: &Args) -> Result<()> {
-        match end {
-            End::Answered(answer) if args.hibernate => {
+    fn finish(&self, end: End, wanted: Option<(&str, &str)>) -> Result<()> {
+        match (end, wanted) {
+            (End::Answered(answer), Some(("resume", value))) => {
+                resume::finish(self.context, &self.before, value, answer)
+            }
+            (End::Answered(answer), _) => {
                 let last = hibernate::outcome(self.context, &self.before, answer)?;
                 self.context.output.print(&last, || last.sentence.clone())
             }
-            End::Answered(answer) => {
-                let value = args.load.as_deref().unwrap_or("1");
-                resume::finish(self.context, &self.before, value, answer)
-            }
-            End::Seen(last) => match last.errno {
+            (End::Seen(last), _) => match last.errno {
                 0 => self.context.output.print(&last, || last.sentence.clone()),
                 errno => bail!("{} ({errno})", last.sentence),
             },

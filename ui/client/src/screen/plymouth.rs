@@ -6,7 +6,8 @@
 //! the length of a text with the zero byte at its end, and that text; what it answers is one byte,
 //! which nobody waits for. The program `plymouth` would have to be read from a disk first.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::time::Duration;
@@ -98,12 +99,9 @@ impl Plymouth {
 
     /// What does not go at once is lost.
     fn send(&mut self, bytes: &[u8]) {
-        match self.stream.write(bytes) {
-            Ok(count) if count == bytes.len() => {}
+        if matches!(self.stream.write(bytes), Ok(count) if count < bytes.len()) {
             // Half a request would spoil all that follow.
-            Ok(_) => drop(self.stream.shutdown(std::net::Shutdown::Both)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(_) => {}
+            let _ = self.stream.shutdown(Shutdown::Both);
         }
     }
 }

@@ -4,7 +4,6 @@
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{bail, Context as _, Result};
 use dormouse_image::extract::{extract, Extracted, Failed};
@@ -90,7 +89,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         if shows && (done % 64 == 0 || done == total) {
             output::show(format_args!("extracted {} %", done * 100 / total.max(1)));
         }
-        !alarm.sleep(Duration::ZERO)
+        !alarm.is_due()
     });
     if shows {
         output::show(format_args!(""));
