@@ -3,9 +3,9 @@
 //! Standard output: for people or as JSON. A reader that has gone is no error.
 
 use std::fmt;
-use std::io::{BufRead, ErrorKind, Write};
+use std::io::{BufRead, ErrorKind, IsTerminal, Write};
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 use serde::Serialize;
 
 /// Who reads what the command prints.
@@ -79,12 +79,28 @@ impl Output {
     }
 }
 
-/// Asks a question that is answered by yes or no; nothing is no.
+/// Lets somebody say no: asks `question` before the command is going to do `what`, unless
+/// `yes` was given.
 ///
 /// # Errors
 ///
-/// When the answer cannot be read.
-pub fn is_meant(question: &str) -> Result<bool> {
+/// When the answer is not yes, which the command ends with as `kept`; when there is nobody to ask,
+/// or the answer cannot be read.
+pub fn confirm(yes: bool, what: &str, question: &str, kept: &'static str) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        bail!("say --yes to {what}: there is no terminal to ask on");
+    }
+    match is_meant(question)? {
+        true => Ok(()),
+        false => bail!(kept),
+    }
+}
+
+/// Asks a question that is answered by yes or no; nothing is no.
+fn is_meant(question: &str) -> Result<bool> {
     let mut err = std::io::stderr();
     write!(err, "{question} [y/N] ").and_then(|()| err.flush())?;
     let mut answer = String::new();

@@ -3,7 +3,6 @@
 //! `dormouse bench`: how fast this machine saves and loads, with each compressor.
 
 use std::fmt::Write;
-use std::io::IsTerminal;
 
 use anyhow::{bail, Context as _, Result};
 use serde::Serialize;
@@ -97,18 +96,12 @@ pub fn run(context: &Context, args: &Args) -> Result<()> {
         cycles: Vec::new(),
     };
     let count = u64::from(args.cycles) * wanted.len() as u64;
-    if !args.yes {
-        if !std::io::stdin().is_terminal() {
-            bail!("say --yes to save and load all of memory: there is no terminal to ask on");
-        }
-        let what = format!(
-            "All of memory is saved and loaded {count} times, with the writer \"{}\" and the target {}.\nThe system stands still for that time, and screens may go dark. Save your work. Begin?",
-            report.writer, report.target
-        );
-        if !output::is_meant(&what)? {
-            bail!("nothing was done");
-        }
-    }
+    let question = format!(
+        "All of memory is saved and loaded {count} times, with the writer \"{}\" and the target {}.\nThe system stands still for that time, and screens may go dark. Save your work. Begin?",
+        report.writer, report.target
+    );
+    let what = "save and load all of memory";
+    output::confirm(args.yes, what, &question, "nothing was done")?;
     // Whatever is typed meanwhile: everything is put back first.
     let held = signals::hold()?;
     let alarm = held.alarm()?;

@@ -267,6 +267,17 @@ fn missing_devices_and_garbage() {
 }
 
 #[test]
+fn nobody_to_ask() {
+    let fake = system();
+    let image = fs::read(fake.root().join("IMAGE")).unwrap();
+    run(&fake, "bench").fails(1, "say --yes to save and load all of memory: there is no ");
+    let ran = run(&fake, "image erase IMAGE");
+    ran.fails(1, "say --yes to erase the image on /");
+    assert_eq!(fs::read(fake.root().join("IMAGE")).unwrap(), image);
+    assert_eq!(fake.get("start"), "");
+}
+
+#[test]
 fn closed_pipes() {
     for row in ROWS {
         for both in [false, true] {

@@ -2,15 +2,14 @@
 
 //! `dormouse image erase`.
 
-use std::io::IsTerminal;
-
-use anyhow::{bail, Result};
+use anyhow::Result;
 use dormouse_image::image::superblock::State;
 
 use super::{failure, find, not_in_use, PlaceArgs};
 use crate::cli::Context;
 use crate::failure::{Code, Failure};
 use crate::output;
+use crate::text;
 
 /// Options of `image erase`.
 #[derive(clap::Args)]
@@ -36,24 +35,16 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         return Err(Failure::error(Code::Nothing, sentence));
     }
     not_in_use(context, path)?;
-    if !args.yes {
-        if !std::io::stdin().is_terminal() {
-            bail!("say --yes to erase the image on {path}: there is no terminal to ask on");
-        }
-        let what = match sb.saved_at {
-            0 => format!("{path} has an image, state {}.", sb.state.name()),
-            time => format!(
-                "{path} has an image, state {}, saved {}.",
-                sb.state.name(),
-                crate::text::date(time)
-            ),
-        };
-        if !output::is_meant(&format!(
-            "{what}\nWhat was in the memory of that system is lost then. Erase it?"
-        ))? {
-            bail!("nothing was changed");
-        }
-    }
+    let saved = match sb.saved_at {
+        0 => String::new(),
+        time => format!(", saved {}", text::date(time)),
+    };
+    let question = format!(
+        "{path} has an image, state {}{saved}.\nWhat was in the memory of that system is lost then. Erase it?",
+        sb.state.name()
+    );
+    let what = format!("erase the image on {path}");
+    output::confirm(args.yes, &what, &question, "nothing was changed")?;
     place
         .erase(&args.place.member)
         .map_err(|fault| failure(&fault))?;
