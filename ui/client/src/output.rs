@@ -53,8 +53,42 @@ pub fn complain(sentence: fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "dormouse: {sentence}");
 }
 
-/// Shows how far something is, on a terminal, in the place of what was shown before.
-pub fn show(text: fmt::Arguments<'_>) {
+/// Shows on a terminal how far something is, each time in the place of what was shown before;
+/// nothing is left of it when it is dropped. Shows nothing where standard error is no terminal.
+pub struct Percent {
+    /// What was done to that much.
+    done: &'static str,
+    shows: bool,
+}
+
+impl Percent {
+    /// Nothing shown yet; `done` is what stands before the number.
+    pub fn new(done: &'static str) -> Percent {
+        Percent {
+            done,
+            shows: std::io::stderr().is_terminal(),
+        }
+    }
+
+    /// `count` of `total` steps are done. Not every step is shown.
+    pub fn at(&self, count: usize, total: usize) {
+        if self.shows && (count % 64 == 0 || count == total) {
+            let percent = count.saturating_mul(100) / total.max(1);
+            replace(format_args!("{} {percent} %", self.done));
+        }
+    }
+}
+
+impl Drop for Percent {
+    fn drop(&mut self) {
+        if self.shows {
+            replace(format_args!(""));
+        }
+    }
+}
+
+/// Writes `text` over the line that the cursor is in.
+fn replace(text: fmt::Arguments<'_>) {
     let _ = write!(std::io::stderr(), "\r{text}\x1b[K");
 }
 

@@ -2,7 +2,6 @@
 
 //! `dormouse image extract`.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context as _, Result};
@@ -13,7 +12,7 @@ use super::key::KeyArgs;
 use super::{failure, find, open, PlaceArgs};
 use crate::cli::Context;
 use crate::failure::{Code, Failure};
-use crate::output;
+use crate::output::Percent;
 use crate::signals;
 use crate::text;
 
@@ -84,16 +83,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let held = signals::hold()?;
     let alarm = held.alarm()?;
     let file = tempfile::NamedTempFile::new_in(folder(path)).map_err(|e| written(path, e))?;
-    let shows = std::io::stderr().is_terminal();
+    let percent = Percent::new("extracted");
     let result = extract(&opened, keys.as_ref(), file.as_file(), |done, total| {
-        if shows && (done % 64 == 0 || done == total) {
-            output::show(format_args!("extracted {} %", done * 100 / total.max(1)));
-        }
+        percent.at(done, total);
         !alarm.is_due()
     });
-    if shows {
-        output::show(format_args!(""));
-    }
+    drop(percent);
     let extracted = match result {
         Ok(extracted) => extracted,
         Err(Failed::Image(fault)) => return Err(failure(&fault)),

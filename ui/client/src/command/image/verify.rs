@@ -3,7 +3,6 @@
 //! `dormouse image verify`.
 
 use std::fmt::Write;
-use std::io::IsTerminal;
 
 use anyhow::{bail, Result};
 use dormouse_image::check::{check, Report};
@@ -13,7 +12,7 @@ use super::key::KeyArgs;
 use super::{failure, find, open, PlaceArgs};
 use crate::cli::Context;
 use crate::failure::{Code, Failure};
-use crate::output;
+use crate::output::Percent;
 use crate::text;
 
 /// Options of `image verify`.
@@ -58,15 +57,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
             .keys(&opened, ", or check without it with --no-key")?,
     };
     let total = opened.chunks().map_err(|fault| failure(&fault))?.len();
-    let shows = std::io::stderr().is_terminal();
-    let report = check(&opened, keys.as_ref(), |done| {
-        if shows && (done % 64 == 0 || done == total) {
-            output::show(format_args!("checked {} %", done * 100 / total.max(1)));
-        }
-    });
-    if shows {
-        output::show(format_args!(""));
-    }
+    let percent = Percent::new("checked");
+    let report = check(&opened, keys.as_ref(), |done| percent.at(done, total));
+    drop(percent);
     let report = report.map_err(|fault| failure(&fault))?;
     let verdict = Verdict {
         path: place.place().to_string(),
