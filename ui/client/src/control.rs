@@ -56,10 +56,7 @@ impl Control {
             return Failure::error(Code::NoDormouse, sentence);
         }
         match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
-            Errno::EACCES => Failure::error(
-                Code::NotRoot,
-                format!("only root may use {path}: run this as root, with sudo for example"),
-            ),
+            Errno::EACCES => Failure::not_root("use", path),
             Errno::ENOENT => Failure::error(
                 Code::Usage,
                 format!("there is no {path}: this kernel's Dormouse does not know \"{name}\""),

@@ -56,6 +56,14 @@ impl Failure {
             sentence: sentence.into(),
         })
     }
+
+    /// Only root may do to `what` what `verb` says: use, read or write it.
+    pub fn not_root(verb: &str, what: impl fmt::Display) -> Error {
+        Failure::error(
+            Code::NotRoot,
+            format!("only root may {verb} {what}: run this as root, with sudo for example"),
+        )
+    }
 }
 
 impl fmt::Display for Failure {
@@ -76,6 +84,14 @@ pub fn code_of(error: &Error) -> Code {
 mod tests {
     use super::*;
     use anyhow::Context;
+
+    #[test]
+    fn says_who_may() {
+        let error = Failure::not_root("read", "/x");
+        assert_eq!(code_of(&error), Code::NotRoot);
+        let expected = "only root may read /x: run this as root, with sudo for example";
+        assert_eq!(error.to_string(), expected);
+    }
 
     #[test]
     fn keeps_its_code_behind_other_words() {

@@ -40,13 +40,7 @@ impl Mode {
             return Err(Failure::error(Code::Usage, sentence));
         }
         fs::write(&path, mode).map_err(|error| match error.kind() {
-            ErrorKind::PermissionDenied => Failure::error(
-                Code::NotRoot,
-                format!(
-                    "only root may write {}: run this as root, with sudo for example",
-                    path.display()
-                ),
-            ),
+            ErrorKind::PermissionDenied => Failure::not_root("write", path.display()),
             _ => anyhow::Error::new(error).context(format!("cannot write {}", path.display())),
         })?;
         Ok(Mode {

@@ -133,10 +133,9 @@ pub fn find(args: &PlaceArgs) -> Result<Place> {
             Code::Nothing,
             format!("there is no image: {place} {what}"),
         )),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(Failure::error(
-            Code::NotRoot,
-            format!("only root may read {place}: run this as root, with sudo for example"),
-        )),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(Failure::not_root("read", place))
+        }
         Err(error) => bail!("{place} cannot be read: {error}"),
     }
 }
