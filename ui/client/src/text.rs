@@ -2,6 +2,8 @@
 
 //! Numbers and times for people.
 
+use crate::control::PAGE;
+
 /// Bytes, in the largest unit that leaves three digits or more where there are as many.
 pub fn bytes(count: u64) -> String {
     const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
@@ -15,6 +17,11 @@ pub fn bytes(count: u64) -> String {
         }
     }
     format!("{count} bytes")
+}
+
+/// Pages of memory, as the bytes that they hold.
+pub fn pages(count: u64) -> String {
+    bytes(count.saturating_mul(PAGE))
 }
 
 /// Seconds since 1970 as date and time of day, UTC.
@@ -103,6 +110,8 @@ mod tests {
         assert_eq!(bytes(1024), "1.0 KiB");
         assert_eq!(bytes(123 << 20), "123 MiB");
         assert_eq!(bytes(u64::MAX), "16777215 TiB");
+        assert_eq!(pages(3), "12.0 KiB");
+        assert_eq!(pages(u64::MAX), bytes(u64::MAX));
     }
 
     #[test]

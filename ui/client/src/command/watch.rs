@@ -9,7 +9,7 @@ use anyhow::{bail, Result};
 use serde::Serialize;
 
 use crate::cli::Context;
-use crate::control::{LastResult, Progress, PAGE};
+use crate::control::{LastResult, Progress};
 use crate::failure::{Code, Failure};
 use crate::output::{self, Output};
 use crate::settings::{self, Change};
@@ -196,8 +196,8 @@ fn numbers(progress: &Progress) -> String {
     format!(
         "{} %  {} of {}, {} MB/s{left}",
         progress.percent(),
-        text::bytes(progress.done_pages.saturating_mul(PAGE)),
-        text::bytes(progress.total_pages.saturating_mul(PAGE)),
+        text::pages(progress.done_pages),
+        text::pages(progress.total_pages),
         progress.rate() / 1_000_000
     )
 }

@@ -9,7 +9,6 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget;
 
 use super::model::{Model, Way};
-use crate::control::PAGE;
 use crate::text;
 
 /// Most columns that are used: what is further apart is hard to read together.
@@ -152,7 +151,6 @@ fn history(model: &Model) -> Vec<Row<'_>> {
 
 fn numbers(model: &Model) -> Vec<Row<'_>> {
     let progress = &model.progress;
-    let memory = |pages: u64| text::bytes(pages.saturating_mul(PAGE));
     let left = match model.seconds_left() {
         Some(seconds) if progress.is_moving() => format!("{} left", text::duration(seconds)),
         _ => String::new(),
@@ -169,9 +167,9 @@ fn numbers(model: &Model) -> Vec<Row<'_>> {
     let counted = progress.total_pages > 0 && percent(model).is_some();
     let amounts = match counted {
         true => Line::from(vec![
-            Span::styled(memory(progress.done_pages), bright()),
+            Span::styled(text::pages(progress.done_pages), bright()),
             Span::styled(" of ", dim()),
-            Span::styled(memory(progress.total_pages), bright()),
+            Span::styled(text::pages(progress.total_pages), bright()),
             Span::styled(" of memory", dim()),
         ]),
         false => Line::from(""),

@@ -11,6 +11,7 @@ use nix::sys::stat::{major, minor};
 
 use super::Check;
 use crate::cli::Context;
+use crate::control::PAGE;
 
 const NAME: &str = "resume";
 
@@ -35,9 +36,7 @@ pub(super) fn looks(context: &Context) -> Option<At> {
     ((major, minor) != (0, 0)).then_some((major, minor, offset))
 }
 
-/// Bytes of a page, and of the units of `resume_offset=`.
-const PAGE: u64 = 4096;
-
+/// Page `block` of what is at `path`, as `resume_offset=` counts, if a swap area begins there.
 fn first_page(path: &Path, block: u64) -> Option<Vec<u8>> {
     let mut page = vec![0; PAGE as usize];
     let file = File::open(path).ok()?;

@@ -53,15 +53,17 @@ fn memory(context: &Context) -> Option<Check> {
     let device = context.system.device(major, minor)?;
     let then = ram_pages(&PlaceArgs::of(device.to_str()?, offset)).ok()?;
     let now = context.system.ram_pages()?;
-    let bytes = |pages: u64| text::bytes(pages.saturating_mul(4096));
     Some(match then == now {
-        true => Check::ok(name, format!("{} as when the image was saved", bytes(now))),
+        true => Check::ok(
+            name,
+            format!("{} as when the image was saved", text::pages(now)),
+        ),
         false => Check::fail(
             name,
             format!(
                 "the image was made with {} ({then} pages) of memory, and now there are {} ({now})",
-                bytes(then),
-                bytes(now)
+                text::pages(then),
+                text::pages(now)
             ),
             "it will not be resumed: put memory back as it was, or erase the image",
         ),

@@ -124,12 +124,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
 }
 
 fn words(core: &str, extracted: &Extracted) -> String {
-    let bytes = |pages: u64| text::bytes(pages.saturating_mul(4096));
     let mut out = format!(
         "{core}: {} of memory in {} segments, {} of it zeros; {} with holes\n",
-        bytes(extracted.pages),
+        text::pages(extracted.pages),
         extracted.segments,
-        bytes(extracted.zero_pages),
+        text::pages(extracted.zero_pages),
         text::bytes(extracted.bytes)
     );
     let Some(info) = &extracted.info else {

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::{failure, find, PlaceArgs};
 use crate::cli::Context;
+use crate::control::PAGE;
 use crate::text;
 
 #[derive(Serialize)]
@@ -82,7 +83,7 @@ fn describe(place: &Place, args: &PlaceArgs) -> Result<Description, String> {
         release: facts.release.to_string(),
         kernel_version: facts.kversion.to_string(),
         machine: facts.machine.to_string(),
-        memory_bytes: facts.ram_pages.saturating_mul(4096),
+        memory_bytes: facts.ram_pages.saturating_mul(PAGE),
         snapshot: facts.snapshot.to_string(),
         writer: facts.writer.to_string(),
         transforms: header.transforms().map(|t| t.name.to_string()).collect(),
@@ -186,8 +187,8 @@ fn words(info: &Info) -> String {
         "contents",
         &format!(
             "{} of pages, {} of them filled by one word; {} stored in {} frames",
-            text::bytes(image.pages.saturating_mul(4096)),
-            text::bytes(image.filled_pages.saturating_mul(4096)),
+            text::pages(image.pages),
+            text::pages(image.filled_pages),
             text::bytes(image.stored_bytes),
             image.frames
         ),
