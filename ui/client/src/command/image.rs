@@ -20,7 +20,7 @@ use crate::failure::{Code, Failure};
 mod erase;
 mod extract;
 mod info;
-mod key;
+pub mod key;
 mod verify;
 
 /// Subcommands of `image`.

@@ -3,13 +3,11 @@
 //! `dormouse key`.
 
 use anyhow::{bail, Result};
-use dormouse_image::image::cipher::params::Params;
-use dormouse_image::image::Error;
-use dormouse_image::keys::Keys;
 use keyutils::keytypes::logon::{Description, Logon};
 use keyutils::{Keyring, SpecialKeyring};
 use serde::Serialize;
 
+use super::image::key::{self, Lock};
 use super::image::{self, PlaceArgs};
 use crate::cli::Context;
 use crate::control::{Control, Encrypted, Image};
@@ -172,17 +170,11 @@ fn unlock_device(control: &Control, device: &str, args: &UnlockArgs) -> Result<(
     let place = image::find(&PlaceArgs::of(device, args.offset))?;
     let disks = image::disks(&place, &[])?;
     let opened = image::open(&place, &disks)?;
-    let encryptor = opened.encryptor().map_err(|fault| image::failure(&fault))?;
-    let Some((encryptor, parameters)) = encryptor else {
+    let Some(lock) = Lock::of(&opened)? else {
         return Err(Failure::error(Code::Nothing, "the image is not encrypted"));
     };
-    let damaged = |error: Error| Failure::error(Code::Damaged, format!("header: {error}"));
-    let params = Params::decode(parameters).map_err(damaged)?;
-    makes(&format!(
-        "{}:{}",
-        params.key_type.name(),
-        params.description
-    ))?;
+    let params = lock.params()?;
+    makes(&key::name(&params))?;
     let hint: Hint = params.hint.parse()?;
     let mut tries = match args.stdin {
         true => 1,
@@ -190,20 +182,18 @@ fn unlock_device(control: &Control, device: &str, args: &UnlockArgs) -> Result<(
     };
     let key = loop {
         let key = hint.key(passphrase::of_image(args.stdin)?.as_bytes())?;
-        match Keys::open(&key[..], encryptor, parameters) {
-            Ok(_) => break key,
-            Err(Error::BadTag) if tries > 1 => {
-                tries -= 1;
-                output::complain(format_args!(
-                    "wrong passphrase, or the image was altered: try again"
-                ));
-            }
-            Err(Error::BadTag) => bail!("wrong passphrase, or the image was altered"),
-            Err(error) => return Err(damaged(error)),
+        if lock.open(&key[..])?.is_some() {
+            break key;
         }
+        let wrong = "wrong passphrase, or the image was altered";
+        tries -= 1;
+        if tries == 0 {
+            bail!(wrong);
+        }
+        output::complain(format_args!("{wrong}: try again"));
     };
     configure(control, &hint, &key)?;
-    control.set("encryptor", encryptor)
+    control.set("encryptor", lock.encryptor)
 }
 
 #[derive(Serialize)]

@@ -12,7 +12,7 @@ use dormouse_image::open::Opened;
 use dormouse_image::place::Place;
 use serde::Serialize;
 
-use super::{failure, find, PlaceArgs};
+use super::{failure, find, key, PlaceArgs};
 use crate::cli::Context;
 use crate::control::PAGE;
 use crate::text;
@@ -74,7 +74,7 @@ fn describe(place: &Place, args: &PlaceArgs) -> Result<Description, String> {
     let key = encrypting.and_then(|t| {
         let params = Params::decode(t.params).ok()?;
         Some(Key {
-            key: format!("{}:{}", params.key_type.name(), params.description),
+            key: key::name(&params),
             hint: params.hint.to_string(),
         })
     });

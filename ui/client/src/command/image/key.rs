@@ -32,9 +32,58 @@ fn damaged(error: Error) -> anyhow::Error {
     Failure::error(Code::Damaged, format!("header: {error}"))
 }
 
+/// How an image is encrypted, and with which key of the user.
+pub struct Lock<'a> {
+    /// Name of the encryptor.
+    pub encryptor: &'a str,
+    parameters: &'a [u8],
+}
+
+impl<'a> Lock<'a> {
+    /// That of `opened`, if it is encrypted.
+    ///
+    /// # Errors
+    ///
+    /// When the header is no good.
+    pub fn of(opened: &'a Opened<'_>) -> Result<Option<Lock<'a>>> {
+        let encryptor = opened.encryptor().map_err(|fault| failure(&fault))?;
+        Ok(encryptor.map(|(encryptor, parameters)| Lock {
+            encryptor,
+            parameters,
+        }))
+    }
+
+    /// What the image says of the key.
+    ///
+    /// # Errors
+    ///
+    /// When that is no good.
+    pub fn params(&self) -> Result<Params<'a>> {
+        Params::decode(self.parameters).map_err(damaged)
+    }
+
+    /// The keys of the image; nothing if `key` is not the user's, or the image was altered.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lock::params`].
+    pub fn open(&self, key: &[u8]) -> Result<Option<Keys>> {
+        match Keys::open(key, self.encryptor, self.parameters) {
+            Ok(keys) => Ok(Some(keys)),
+            Err(Error::BadTag) => Ok(None),
+            Err(error) => Err(damaged(error)),
+        }
+    }
+}
+
+/// The user's key, as the kernel names it.
+pub fn name(params: &Params<'_>) -> String {
+    format!("{}:{}", params.key_type.name(), params.description)
+}
+
 impl KeyArgs {
     /// The user's key; `otherwise` says what else could be done.
-    fn user_key(&self, parameters: &[u8], otherwise: &str) -> Result<Zeroizing<Vec<u8>>> {
+    fn user_key(&self, lock: &Lock<'_>, otherwise: &str) -> Result<Zeroizing<Vec<u8>>> {
         if let Some(path) = &self.key_file {
             let shown = path.display();
             let key = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
@@ -46,9 +95,9 @@ impl KeyArgs {
             }
             return Ok(Zeroizing::new(key));
         }
-        let params = Params::decode(parameters).map_err(damaged)?;
+        let params = lock.params()?;
         let hint: Hint = params.hint.parse().with_context(|| {
-            let key = format!("{}:{}", params.key_type.name(), params.description);
+            let key = name(&params);
             format!("the image needs the key {key}: give its secret with --key-file{otherwise}")
         })?;
         if !self.stdin && !std::io::stdin().is_terminal() {
@@ -60,19 +109,14 @@ impl KeyArgs {
 
     /// The keys of `opened`, if it is encrypted.
     pub(super) fn keys(&self, opened: &Opened<'_>, otherwise: &str) -> Result<Option<Keys>> {
-        let encryptor = opened.encryptor().map_err(|fault| failure(&fault))?;
-        let Some((name, parameters)) = encryptor else {
+        let Some(lock) = Lock::of(opened)? else {
             return Ok(None);
         };
-        let key = self.user_key(parameters, otherwise)?;
-        match Keys::open(&key, name, parameters) {
-            Ok(keys) => Ok(Some(keys)),
-            Err(Error::BadTag) => {
-                bail!(
-                    "this key does not open the image: it is another one, or the image was altered"
-                )
-            }
-            Err(error) => Err(damaged(error)),
+        match lock.open(&self.user_key(&lock, otherwise)?)? {
+            None => bail!(
+                "this key does not open the image: it is another one, or the image was altered"
+            ),
+            keys => Ok(keys),
         }
     }
 }
