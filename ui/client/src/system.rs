@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use dormouse_image::device;
 use serde::Serialize;
 
 /// The system below a root folder.
@@ -71,10 +72,7 @@ impl System {
 
     /// The block device with this number.
     pub fn device(&self, major: u64, minor: u64) -> Option<PathBuf> {
-        let uevent = self.read(&format!("sys/dev/block/{major}:{minor}/uevent"))?;
-        let mut lines = uevent.lines();
-        let name = lines.find_map(|line| line.strip_prefix("DEVNAME="))?;
-        Some(self.path(&format!("dev/{name}")))
+        device::named(&self.0, major, minor)
     }
 
     /// Pages of memory that are there, used or not, as an image counts them.

@@ -164,17 +164,19 @@ impl Device {
     }
 }
 
-/// The path of the block device with this number, whatever its name is.
+/// The path of the block device with this number in the system below `root`, if it has one.
+pub fn named(root: &Path, major: u64, minor: u64) -> Option<PathBuf> {
+    let uevent = root.join(format!("sys/dev/block/{major}:{minor}/uevent"));
+    let text = std::fs::read_to_string(uevent).ok()?;
+    let mut lines = text.lines();
+    let name = lines.find_map(|line| line.strip_prefix("DEVNAME="))?;
+    Some(root.join("dev").join(name))
+}
+
+/// The path of the block device with this number, whether it is there or not.
 pub fn by_number(major: u32, minor: u32) -> PathBuf {
-    let uevent = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/uevent"));
-    let name = uevent.ok().and_then(|text| {
-        let mut lines = text.lines();
-        lines.find_map(|line| Some(line.strip_prefix("DEVNAME=")?.to_string()))
-    });
-    match name {
-        Some(name) => Path::new("/dev").join(name),
-        None => PathBuf::from(format!("/dev/block/{major}:{minor}")),
-    }
+    let path = named(Path::new("/"), major.into(), minor.into());
+    path.unwrap_or_else(|| PathBuf::from(format!("/dev/block/{major}:{minor}")))
 }
 
 /// All block devices of the system.
