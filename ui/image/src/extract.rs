@@ -129,10 +129,7 @@ pub fn extract(
         .ledger
         .check_frames(&opened.commit)
         .at(Part::Root)?;
-    contents
-        .ledger
-        .check_pages(&opened.commit)
-        .at(Part::Index)?;
+    contents.ledger.check_places().at(Part::Index)?;
     let Core {
         zero_pages,
         candidates,

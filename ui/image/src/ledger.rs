@@ -151,10 +151,19 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// As [`Ledger::check_index`]; [`Error::BadFrameNo`] for a page that is not where the index
-    /// says.
+    /// As [`Ledger::check_index`] and [`Ledger::check_places`].
     pub fn check_pages(&mut self, commit: &Commit) -> Result {
         self.check_index(commit)?;
+        self.check_places()
+    }
+
+    /// Checks that every page is in the frame that the index names for it, once the index itself
+    /// was checked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadFrameNo`] for a page that is not where the index says.
+    pub fn check_places(&mut self) -> Result {
         let named = joined(self.index.iter().filter(|run| run.frame.is_some()).copied());
         self.stored.sort_unstable();
         if joined(self.stored.iter().copied()) != named {
