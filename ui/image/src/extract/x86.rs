@@ -46,7 +46,7 @@ pub(super) struct Map {
 }
 
 struct Walk<'a> {
-    page: &'a dyn Fn(u64) -> Option<[u8; PAGE]>,
+    memory: &'a Memory<'a>,
     /// Bits that say that memory is encrypted, and not where it is.
     sme_mask: u64,
     tables: u32,
@@ -67,7 +67,7 @@ impl Walk<'_> {
         if self.tables > TABLES_MAX {
             return false;
         }
-        let Some(page) = (self.page)(table / PAGE as u64) else {
+        let Some(page) = self.memory.page(table / PAGE as u64) else {
             return true;
         };
         let len = 1 << (12 + 9 * level);
@@ -101,23 +101,19 @@ impl Walk<'_> {
 
 /// Reads the page tables that `info` names.
 pub(super) fn map(memory: &Memory<'_>, info: &Info) -> Option<Map> {
-    map_of(&|pfn| memory.page(pfn), info)
-}
-
-fn map_of(page: &dyn Fn(u64) -> Option<[u8; PAGE]>, info: &Info) -> Option<Map> {
     let phys_base = info.number("phys_base")?;
+    let phys = |virt: u64| virt.wrapping_sub(KERNEL_MAP).wrapping_add(phys_base);
     let root = info.symbol("init_top_pgt")?;
-    let root = root.wrapping_sub(KERNEL_MAP).wrapping_add(phys_base) & FRAME;
     let five = info.number("pgtable_l5_enabled") == Some(1);
     // The number of the level whose entries are in the root, and the first address of its upper
     // half, where the kernel is. The tables of a task have another lower half.
     let (level, low) = if five { (4, DIRECT[1]) } else { (3, DIRECT[0]) };
     let first = (u64::MAX) << (12 + 9 * (level + 1));
     let begin = |walk: &mut Walk<'_>, bounds, found: &mut dyn FnMut(Range) -> bool| {
-        walk.run(root, level, first, bounds, found);
+        walk.run(phys(root) & FRAME, level, first, bounds, found);
     };
     let mut walk = Walk {
-        page,
+        memory,
         sme_mask: info.number("sme_mask").unwrap_or(0),
         tables: 0,
     };
@@ -136,12 +132,10 @@ fn map_of(page: &dyn Fn(u64) -> Option<[u8; PAGE]>, info: &Info) -> Option<Map> 
         kernel.len() < RANGES_MAX
     });
     // The kernel has to be where it says that it is: this may be the text of an earlier boot.
-    let is_it =
-        |range: &Range| range.phys == range.virt.wrapping_sub(KERNEL_MAP).wrapping_add(phys_base);
-    let root_virt = info.symbol("init_top_pgt")?;
     let holds_root =
-        |range: &&Range| (range.virt..range.virt.wrapping_add(range.len)).contains(&root_virt);
-    if !kernel.iter().find(holds_root).is_some_and(is_it) {
+        |range: &&Range| (range.virt..range.virt.wrapping_add(range.len)).contains(&root);
+    let own = kernel.iter().find(holds_root)?;
+    if own.phys != phys(own.virt) {
         return None;
     }
     walk.tables = 0;
