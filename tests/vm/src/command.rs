@@ -159,7 +159,7 @@ fn refused(vm: &mut Vm) -> Result<()> {
 fn answers(vm: &mut Vm) -> Result<()> {
     vm.run("head -c 100000 /dev/urandom > /tmp/garbage")?;
     for (args, code, part) in [
-        ("resume /dev/nowhere", 3, "there is no image to resume"),
+        ("resume /dev/nowhere", 1, "there is no device /dev/nowhere"),
         ("resume nowhere", 2, "a target is auto"),
         ("hibernate --mode nap", 2, "there is no mode"),
         (

@@ -28,8 +28,8 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// When it is no target to resume from.
-pub fn value(target: Option<&str>, retry: bool) -> Result<&str> {
+/// When it is no target to resume from, or a device that is not there.
+pub fn value<'t>(context: &Context, target: Option<&'t str>, retry: bool) -> Result<&'t str> {
     match (target, retry) {
         (None, false) => Ok("1"),
         (None, true) => Ok("retry"),
@@ -37,6 +37,13 @@ pub fn value(target: Option<&str>, retry: bool) -> Result<&str> {
             Ok(Target::Auto) => {
                 let why = "say where the image is, or nothing to look where resume= says";
                 Err(Failure::error(Code::Usage, why))
+            }
+            // The kernel looks for the same node, and does not tell a device that is not there
+            // from one without an image.
+            Ok(Target::Device(path))
+                if matches!(context.system.path(path).try_exists(), Ok(false)) =>
+            {
+                bail!("there is no device {path}: name one that is there")
             }
             Ok(_) => Ok(target),
             Err(why) => Err(Failure::error(Code::Usage, why.sentence())),
@@ -50,7 +57,7 @@ pub fn value(target: Option<&str>, retry: bool) -> Result<&str> {
 ///
 /// Why there was none.
 pub fn run(context: &Context, args: &Args) -> Result<()> {
-    let value = value(args.target.as_deref(), args.retry)?;
+    let value = value(context, args.target.as_deref(), args.retry)?;
     let before = context.control.last_result()?;
     let answer = context.control.ask("resume", value)?;
     finish(context, &before, value, answer)

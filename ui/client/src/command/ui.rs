@@ -73,7 +73,7 @@ pub fn run(context: &Context, args: &Args) -> Result<()> {
     // Without a target it is where the kernel looks by itself.
     let named = args.load.as_deref().filter(|target| *target != HERE);
     let wanted = match args.load {
-        Some(_) => Some(("resume", resume::value(named, args.retry)?)),
+        Some(_) => Some(("resume", resume::value(context, named, args.retry)?)),
         None if args.hibernate => Some(("start", "1")),
         None => None,
     };

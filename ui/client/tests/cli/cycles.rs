@@ -47,10 +47,17 @@ fn hibernates() {
 #[test]
 fn resumes() {
     let fake = Fake::new();
+    fake.put("dev/vda2", "");
     for (args, value) in [
         ("resume", "1"),
         ("resume --retry", "retry"),
         ("resume /dev/vda2", "/dev/vda2"),
+        ("resume 254:2", "254:2"),
+        (
+            "resume UUID=00112233-4455-6677-8899-aabbccddeeff",
+            "UUID=00112233-4455-6677-8899-aabbccddeeff",
+        ),
+        ("resume /swapfile", "/swapfile"),
         ("resume nbd://192.0.2.1/x", "nbd://192.0.2.1/x"),
     ] {
         assert_eq!(fake.run(args).works(), "nothing was restored\n");
@@ -59,6 +66,19 @@ fn resumes() {
     fake.run("resume auto").fails(2, "say where");
     fake.run("resume here").fails(2, "a target is auto, a path");
     assert_eq!(fake.run("resume /dev/vda --retry").code, 2);
+}
+
+#[test]
+fn resumes_from_no_device_that_is_not_there() {
+    let fake = Fake::new();
+    for args in [
+        "resume /dev/nowhere",
+        "ui --load /dev/nowhere --tty /dev/null",
+    ] {
+        fake.run(args).fails(1, "there is no device /dev/nowhere");
+    }
+    // The kernel was not asked.
+    assert_eq!(fake.get("resume"), "");
 }
 
 #[test]

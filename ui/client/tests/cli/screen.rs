@@ -154,6 +154,7 @@ fn begins_a_save() {
 #[test]
 fn a_boot_without_an_image_sees_nothing() {
     let fake = Fake::new();
+    fake.put("dev/vda2", "");
     let (terminal, child) = Terminal::start(&fake, &["--load", "/dev/vda2"]);
     ends(child, 0, "nothing was restored");
     assert_eq!(fake.get("resume"), "/dev/vda2");
