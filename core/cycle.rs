@@ -31,6 +31,7 @@ mod seal;
 use crate::engine::{self, AfterSave, Engine};
 use crate::image::superblock::{self, Superblock};
 use crate::progress::Step;
+use crate::registry;
 use crate::storage::{Signature, Space};
 use crate::sys::hibernate::{self, Hooks};
 use crate::sys::trycell::{Restored, TryCell};
@@ -81,6 +82,14 @@ fn get_superblock(space: &dyn Space) -> Result<Option<(Superblock, Signature)>> 
     Ok(Superblock::decode(&bytes)?.map(|sb| (sb, signature)))
 }
 
+/// Ends what storages do in the background.
+fn settle() -> Result {
+    for writer in registry::get()?.writers.all()?.iter() {
+        writer.settle();
+    }
+    Ok(())
+}
+
 fn stopped(engine: &Engine) -> Result {
     if engine.progress.abort_requested() {
         let why = format_args!("stopped on request");
@@ -92,6 +101,8 @@ fn stopped(engine: &Engine) -> Result {
 impl Hooks for Cycle {
     fn begin(&self) -> Result {
         let engine = engine::get()?;
+        // Also for a save by swsusp, which has as little use for it.
+        settle()?;
         let asked = engine.requests(|r| core::mem::take(&mut r.start));
         if !asked && !engine.settings(|s| s.enabled) {
             return Err(ENODEV);
@@ -198,6 +209,7 @@ impl Hooks for Cycle {
 
     fn check(&self, resume_file: &CStr, _reset: bool) -> Result {
         let engine = engine::get()?;
+        settle()?;
         let before = engine.progress.step();
         engine.progress.clear_abort();
         engine.progress.enter(Step::Check);

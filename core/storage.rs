@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::errno;
 use crate::image::superblock;
 use crate::sys::hibernate::ResumeDevice;
 use crate::sys::ioq::IoBuf;
@@ -170,6 +171,11 @@ pub trait Storage: Send + Sync {
     /// `ENODEV` when `place` holds nothing of ours, `EBADMSG` when what it
     /// holds is damaged, or an I/O error.
     fn open(&self, place: Place<'_>) -> Result<Arc<dyn Space>>;
+
+    /// Ends what goes on in the background: a cycle begins, and nothing may be
+    /// under way when the snapshot is taken or a restore begins. May sleep for
+    /// some seconds.
+    fn settle(&self) {}
 }
 
 /// A place reserved for, or opened with, one image. Dropping it gives back
@@ -208,6 +214,30 @@ pub trait Space: Send + Sync {
     ///
     /// I/O errors.
     fn write_superblock(&self, bytes: &[u8; superblock::BYTES], signature: Signature) -> Result;
+
+    /// Overwrites `count` blocks from `block` on with zeros, so that nothing is
+    /// left of what was there. They are on the medium when the call returns.
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` when there is no better way than to write them; `ENXIO`
+    /// beyond the end; I/O errors.
+    fn clear(&self, block: u64, count: u64) -> Result {
+        let (_, _) = (block, count);
+        Err(errno::error(errno::EOPNOTSUPP))
+    }
+
+    /// Nobody wants the image any more, and the superblock on the medium says
+    /// so: the storage may give the blocks back to whoever keeps them. The
+    /// first `head` of them tell how to read the others, with the wrapped key
+    /// of an encrypted image, and are better overwritten. Nothing that fails
+    /// here is an error of the cycle. Nothing is submitted to the space after
+    /// this. Tasks may be frozen; may sleep, but what takes long is left to the
+    /// background, until [`Storage::settle`].
+    fn give_back(&self, head: u64) {
+        let _ = head;
+    }
 
     /// What the storage wants to find in the superblock when it opens the
     /// place again. Any context.

@@ -18,6 +18,7 @@ use crate::image::{self, wire, BLOCK};
 use crate::pipeline::chain::{Ingredient, Recipe};
 use crate::pipeline::io;
 use crate::pipeline::read::Source;
+use crate::pipeline::save;
 use crate::registry::{self, Pinned};
 use crate::storage::{Place, Signature, Space, Storage};
 use crate::sys::buf::Buf;
@@ -296,17 +297,47 @@ pub fn inspect(place: Place<'_>, out: &mut dyn Write) -> Result {
     Ok(())
 }
 
-/// Takes the image at `place` off the medium and gives the place its own
-/// signature back. May sleep.
+/// Takes the image at `place` off the medium, gives the place its own
+/// signature back, and overwrites what tells how to read the image, with its
+/// wrapped key. May sleep.
 ///
 /// # Errors
 ///
-/// `ENODEV` when there is nothing of ours, I/O errors.
+/// `ENODEV` when there is nothing of ours, I/O errors. When only overwriting
+/// fails, the image is gone all the same, and the reason is in the log.
 pub fn erase(place: Place<'_>) -> Result {
     let (_writer, space) = find(place)?;
-    let (mut sb, _) = get_superblock(&*space)?.ok_or(ENODEV)?;
+    let (mut sb, signature) = get_superblock(&*space)?.ok_or(ENODEV)?;
+    // Otherwise its blocks may be somebody else's by now.
+    let whole = sb.state.is_image() && signature == Signature::Image;
     sb.advance(State::Empty)?;
-    put_superblock(&*space, &mut sb, Signature::Own)
+    put_superblock(&*space, &mut sb, Signature::Own)?;
+    let overwritten = match whole {
+        true => overwrite(&*space),
+        false => Ok(()),
+    };
+    space.give_back(save::FIRST_BLOCK);
+    overwritten.inspect_err(|e| {
+        pr_err!(
+            "the image is erased, but its header could not be overwritten ({})\n",
+            e.to_errno()
+        );
+    })
+}
+
+/// Overwrites header and commit record, where the blocks of `space` are known.
+fn overwrite(space: &dyn Space) -> Result {
+    let count = save::FIRST_BLOCK.min(space.blocks());
+    match space.clear(save::HEADER_BLOCK, count) {
+        Err(e) if e == errno::error(errno::EOPNOTSUPP) => {}
+        result => return result,
+    }
+    let bytes = usize::try_from(count).unwrap_or(0).saturating_mul(BLOCK);
+    let queue = IoQueue::new(2, header::AREA_BYTES)?;
+    let zeros = Buf::new(bytes.max(1))?;
+    let zeros = zeros.get(..bytes).ok_or(EINVAL)?;
+    io::write_all(space, &queue, save::HEADER_BLOCK, zeros)?;
+    space.flush()
 }
 
 fn say(out: &mut dyn Write, args: fmt::Arguments<'_>) -> Result {

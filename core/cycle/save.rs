@@ -15,7 +15,7 @@ use crate::image::superblock::{State, Superblock};
 use crate::image::{ImageId, BLOCK};
 use crate::pipeline::crew::Crew;
 use crate::pipeline::io;
-use crate::pipeline::save::{SaveJob, COMMIT_BLOCK, HEADER_BLOCK};
+use crate::pipeline::save::{SaveJob, COMMIT_BLOCK, FIRST_BLOCK, HEADER_BLOCK};
 use crate::progress::Step;
 use crate::snapshot::{Counts, Snapshot};
 use crate::storage::{Signature, Space, Storage};
@@ -311,7 +311,9 @@ impl Save {
             .advance(next)
             .map_err(Error::from)
             .and_then(|()| self.record(Signature::Own));
-        if result.is_err() && !marked {
+        if result.is_ok() {
+            self.space.give_back(FIRST_BLOCK);
+        } else if !marked {
             engine.report.warn(format_args!(
                 "the storage could not be told that the save failed; there is no image on it"
             ));
@@ -358,6 +360,7 @@ impl Save {
         let story = Text::format(format_args!("resumed: {}", sb.reason()));
         sb.advance(State::Consumed)?;
         put_superblock(&*self.space, &mut sb, Signature::Own)?;
+        self.space.give_back(FIRST_BLOCK);
         Ok(story)
     }
 

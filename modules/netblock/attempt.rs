@@ -7,10 +7,13 @@
 
 use crate::link::{Deadline, Failure, Link, Server};
 use crate::proto::negotiate::Refusal;
+use core::fmt;
 use dormouse::engine;
 use dormouse::errno;
+use dormouse::report::SENTENCE;
 use dormouse::storage::Op;
 use dormouse::sys::time;
+use dormouse::text::Text;
 use kernel::prelude::*;
 
 /// Pause between two attempts to connect.
@@ -35,41 +38,50 @@ pub(crate) fn server_error(server: &Server, error: u32, op: Op, flush: bool) -> 
 
 /// Says why something did not work, once.
 pub(crate) fn explain(server: &Server, failure: Failure) -> Error {
+    let (e, why) = reason(server, failure);
+    match why {
+        Some(why) => engine::fail(e, format_args!("{why}")),
+        None => e,
+    }
+}
+
+/// The error for a failure, and a sentence unless the reason was recorded
+/// where that was decided.
+pub(crate) fn reason(server: &Server, failure: Failure) -> (Error, Option<Text<SENTENCE>>) {
+    let say = |why: fmt::Arguments<'_>| Some(Text::format(format_args!("{server}: {why}")));
     match failure {
-        Failure::Here(e) => e,
+        Failure::Here(e) => (e, None),
         Failure::Lost(e) if e == errno::error(errno::ECONNREFUSED) => {
-            engine::fail(e, format_args!("{server}: nobody listens there"))
+            (e, say(format_args!("nobody listens there")))
         }
-        Failure::Lost(e) if e == EPIPE || e.to_errno() == -104 => engine::fail(
-            e,
-            format_args!("{server}: the server closes the connection"),
-        ),
+        Failure::Lost(e) if e == EPIPE || e.to_errno() == -104 => {
+            (e, say(format_args!("the server closes the connection")))
+        }
         Failure::Lost(e) => {
             let seconds = server.timeout_ms / 1000;
             let number = e.to_errno();
-            engine::fail(
-                errno::error(errno::ETIMEDOUT),
-                format_args!("{server}: no answer within {seconds} s ({number})"),
-            )
+            let why = say(format_args!("no answer within {seconds} s ({number})"));
+            (errno::error(errno::ETIMEDOUT), why)
         }
         Failure::Refused(why, text) => {
             let e = match why {
                 Refusal::Unknown => ENOENT,
                 _ => errno::error(errno::EPROTO),
             };
-            match text.is_empty() {
-                true => engine::fail(e, format_args!("{server}: {why}")),
-                false => engine::fail(e, format_args!("{server}: {why}; it says: {text}")),
-            }
+            let why = match text.is_empty() {
+                true => say(format_args!("{why}")),
+                false => say(format_args!("{why}; it says: {text}")),
+            };
+            (e, why)
         }
-        Failure::Broken(why) => engine::fail(
-            errno::error(errno::EPROTO),
-            format_args!("{server}: the server does not keep to the protocol: {why}"),
-        ),
-        Failure::Server(error) => engine::fail(
-            EIO,
-            format_args!("{server}: the server answered with error {error}"),
-        ),
+        Failure::Broken(why) => {
+            let why = format_args!("the server does not keep to the protocol: {why}");
+            (errno::error(errno::EPROTO), say(why))
+        }
+        Failure::Server(error) => {
+            let why = format_args!("the server answered with error {error}");
+            (EIO, say(why))
+        }
     }
 }
 

@@ -5,8 +5,9 @@
 //! Read in this order: [`proto`] is the protocol without any input or output,
 //! [`link`] one connection that speaks it, [`session`] what is to be done over
 //! several of them and [`lane`] the thread of each, [`mark`] what an export
-//! looks like, [`place`] which one is meant and whether it may be used, and
-//! [`space`] what the engine writes to.
+//! looks like, [`place`] which one is meant and whether it may be used,
+//! [`space`] what the engine writes to, and [`sweep`] what becomes of it when
+//! nobody wants it any more.
 //!
 //! No connection outlives a change of the superblock. So none exists when the
 //! snapshot is taken, when a restore begins, or when the machine goes down:
@@ -26,6 +27,7 @@ mod ring;
 mod session;
 mod settings;
 mod space;
+mod sweep;
 
 // The pure files name these as they do on the host.
 use dormouse::image;
@@ -36,6 +38,7 @@ use dormouse::sys::sysfs::Directory;
 use kernel::c_str;
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use sweep::Sweeper;
 
 module! {
     type: Module,
@@ -49,18 +52,33 @@ module! {
 struct Module {
     _registration: Registration,
     _settings: Directory,
+    sweeper: Arc<Sweeper>,
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        // Nobody uses the module any more who could begin another one.
+        self.sweeper.rest();
+    }
 }
 
 impl kernel::Module for Module {
     fn init(module: &'static ThisModule) -> Result<Self> {
+        let sweeper = Sweeper::new()?;
+        let storage = Netblock {
+            sweeper: sweeper.clone(),
+        };
         Ok(Module {
             _settings: settings::create()?,
-            _registration: registry::register_storage(Arc::new(Netblock, GFP_KERNEL)?, module)?,
+            _registration: registry::register_storage(Arc::new(storage, GFP_KERNEL)?, module)?,
+            sweeper,
         })
     }
 }
 
-struct Netblock;
+struct Netblock {
+    sweeper: Arc<Sweeper>,
+}
 
 impl Storage for Netblock {
     fn name(&self) -> &'static CStr {
@@ -77,12 +95,16 @@ impl Storage for Netblock {
 
     fn reserve(&self, place: Place<'_>, want: u64, at_least: u64) -> Result<Arc<dyn Space>> {
         Ok(Arc::new(
-            place::reserve(place, want, at_least)?,
+            place::reserve(&self.sweeper, place, want, at_least)?,
             GFP_KERNEL,
         )?)
     }
 
     fn open(&self, place: Place<'_>) -> Result<Arc<dyn Space>> {
-        Ok(Arc::new(place::open(place)?, GFP_KERNEL)?)
+        Ok(Arc::new(place::open(&self.sweeper, place)?, GFP_KERNEL)?)
+    }
+
+    fn settle(&self) {
+        self.sweeper.rest();
     }
 }

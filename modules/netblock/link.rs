@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 use crate::proto::negotiate::{Negotiation, Refusal, EXPORT_MAX};
+use crate::proto::pieces::Pieces;
 use crate::proto::replies::{Event, Replies, Table, Violation, Want};
 use crate::proto::terms::Terms;
 use crate::proto::wire::{self, Command};
 use core::net::SocketAddr;
 use dormouse::errno;
+use dormouse::sys::buf::Buf;
 use dormouse::sys::net::Socket;
 use dormouse::sys::{random, time};
 use dormouse::text::Text;
@@ -17,8 +19,11 @@ use kernel::prelude::*;
 
 /// How long one attempt to connect may take.
 const CONNECT_MS: u32 = 5000;
+/// Zeros that are sent at once to a server that makes none by itself.
+const ZEROS_MAX: u32 = 64 << 10;
 
 /// Which export of which server.
+#[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) export: Text<EXPORT_MAX>,
@@ -302,6 +307,57 @@ impl Link {
         self.wait(&mut Nowhere, deadline)
     }
 
+    /// Overwrites `len` bytes with zeros, so that nothing is left of what was
+    /// there, and returns when that is durable. As [`Link::read`].
+    pub(crate) fn wipe(
+        &mut self,
+        offset: u64,
+        len: u64,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
+        let most = self.terms.piece().unwrap_or(4096);
+        let done = match self.terms.write_zeroes() {
+            true => self.write_zeroes(Pieces::new(offset, len, most), deadline),
+            false => Err(Failure::Server(0)),
+        };
+        match done {
+            // Not offered, or offered by a server that cannot do it here.
+            Err(Failure::Server(_)) => {
+                let most = most.min(ZEROS_MAX);
+                self.send_zeros(Pieces::new(offset, len, most), most, deadline)?;
+            }
+            done => done?,
+        }
+        self.flush(deadline)
+    }
+
+    fn write_zeroes(&mut self, pieces: Pieces, deadline: Deadline) -> Result<(), Failure> {
+        // A hole may be the old contents with nobody to point at them.
+        let mut flags = wire::FLAG_NO_HOLE;
+        if self.terms.fua() {
+            flags |= wire::FLAG_FUA;
+        }
+        for (at, len) in pieces {
+            self.send(Command::WriteZeroes, flags, at, len as usize, &[], deadline)?;
+            self.wait(&mut Nowhere, deadline)?;
+        }
+        Ok(())
+    }
+
+    fn send_zeros(&mut self, pieces: Pieces, most: u32, deadline: Deadline) -> Result<(), Failure> {
+        let flags = match self.terms.fua() {
+            true => wire::FLAG_FUA,
+            false => 0,
+        };
+        let zeros = Buf::new(most as usize).map_err(Failure::Here)?;
+        for (at, len) in pieces {
+            let bytes = zeros.get(..len as usize).unwrap_or(&[]);
+            self.send(Command::Write, flags, at, bytes.len(), bytes, deadline)?;
+            self.wait(&mut Nowhere, deadline)?;
+        }
+        Ok(())
+    }
+
     /// Says good-bye, without waiting for an answer.
     pub(crate) fn close(mut self) {
         let now = Deadline::in_ms(0);
@@ -319,7 +375,8 @@ impl Rooms for Only<'_> {
     }
 }
 
-struct Nowhere;
+/// For requests that no data come back for.
+pub(crate) struct Nowhere;
 
 impl Rooms for Nowhere {
     fn room(&mut self, _slot: usize) -> Option<&mut [u8]> {

@@ -12,6 +12,7 @@ use crate::proto::terms::Terms;
 use crate::session::Session;
 use crate::settings;
 use crate::space::NetSpace;
+use crate::sweep::Sweeper;
 use core::net::{IpAddr, SocketAddr};
 use dormouse::engine;
 use dormouse::errno;
@@ -187,7 +188,13 @@ pub(crate) fn room(place: Place<'_>) -> Result<Room> {
 ///
 /// As [`Storage::reserve`](dormouse::storage::Storage::reserve); the reason is
 /// recorded.
-pub(crate) fn reserve(place: Place<'_>, want: u64, at_least: u64) -> Result<NetSpace> {
+pub(crate) fn reserve(
+    sweeper: &Arc<Sweeper>,
+    place: Place<'_>,
+    want: u64,
+    at_least: u64,
+) -> Result<NetSpace> {
+    let reserved = sweeper.reserve();
     let server = save_server(place)?;
     let seen = look(&server)?;
     check_free(&server, &seen)?;
@@ -197,8 +204,9 @@ pub(crate) fn reserve(place: Place<'_>, want: u64, at_least: u64) -> Result<NetS
     }
     let blocks = blocks.min(want);
     let writes = usize::try_from(blocks / BLOCKS_PER_WRITE).unwrap_or(usize::MAX);
-    let space = make(server, &seen, blocks, writes.saturating_add(FEW_WRITES))?;
-    space.reserve_memory()?;
+    let writes = writes.saturating_add(FEW_WRITES);
+    let space = make(sweeper, server, &seen, blocks, writes)?;
+    space.keep(reserved)?;
     settings::claimed();
     Ok(space)
 }
@@ -209,7 +217,7 @@ pub(crate) fn reserve(place: Place<'_>, want: u64, at_least: u64) -> Result<NetS
 ///
 /// As [`Storage::open`](dormouse::storage::Storage::open); the reason is
 /// recorded.
-pub(crate) fn open(place: Place<'_>) -> Result<NetSpace> {
+pub(crate) fn open(sweeper: &Arc<Sweeper>, place: Place<'_>) -> Result<NetSpace> {
     let server = server(place)?;
     let seen = look(&server)?;
     let Found::Ours { size, .. } = seen.found else {
@@ -223,10 +231,16 @@ pub(crate) fn open(place: Place<'_>) -> Result<NetSpace> {
         return Err(engine::fail(errno::error(errno::ESTALE), why));
     }
     let blocks = mark::blocks(seen.terms.size);
-    make(server, &seen, blocks, FEW_WRITES)
+    make(sweeper, server, &seen, blocks, FEW_WRITES)
 }
 
-fn make(server: Server, seen: &Seen, blocks: u64, writes: usize) -> Result<NetSpace> {
+fn make(
+    sweeper: &Arc<Sweeper>,
+    server: Server,
+    seen: &Seen,
+    blocks: u64,
+    writes: usize,
+) -> Result<NetSpace> {
     let lanes = match seen.terms.multi() {
         true => settings::connections(),
         false => 1,
@@ -249,5 +263,6 @@ fn make(server: Server, seen: &Seen, blocks: u64, writes: usize) -> Result<NetSp
         seen.terms.size,
         known,
         Buf::new(CHUNK_BYTES)?,
+        sweeper.clone(),
     )
 }

@@ -10,6 +10,7 @@
 
 pub mod cover;
 pub mod negotiate;
+pub mod pieces;
 pub mod replies;
 pub mod terms;
 pub mod wire;

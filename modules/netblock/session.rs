@@ -226,6 +226,12 @@ impl Session {
         self.over.notify_all();
     }
 
+    /// Nothing may be believed of what is written next: a request to give blocks
+    /// back may still be on its way.
+    pub(crate) fn doubt(&self) {
+        self.state.lock().doubtful = true;
+    }
+
     /// Takes back what was under way on a connection that is lost.
     pub(crate) fn again(&self, job: Job) {
         let mut state = self.state.lock();

@@ -8,6 +8,7 @@ use crate::link::Failure;
 use crate::mark::{self, Found, FIRST_BLOCK};
 use crate::order::Job;
 use crate::session::Session;
+use crate::sweep::{Reserved, Sweep, Sweeper};
 use dormouse::engine;
 use dormouse::errno;
 use dormouse::image::superblock::{self, Superblock};
@@ -34,6 +35,7 @@ pub(crate) struct NetSpace {
     blocks: u64,
     /// Bytes of the export.
     size: u64,
+    sweeper: Arc<Sweeper>,
     inner: Pin<KBox<Inner>>,
 }
 
@@ -47,6 +49,16 @@ struct Inner {
     scratch: Mutex<Buf>,
     #[pin]
     reserve: Mutex<Option<Buf>>,
+    /// Keeps the blocks from being given back while an image is written.
+    #[pin]
+    reserved: Mutex<Option<Reserved>>,
+}
+
+/// First byte of block `block` of an image.
+fn offset(block: u64) -> u64 {
+    block
+        .saturating_add(FIRST_BLOCK)
+        .saturating_mul(BLOCK as u64)
 }
 
 impl NetSpace {
@@ -62,12 +74,14 @@ impl NetSpace {
         size: u64,
         known: Option<ImageId>,
         scratch: Buf,
+        sweeper: Arc<Sweeper>,
     ) -> Result<Self> {
         let inner = KBox::pin_init(
             pin_init!(Inner {
                 known <- new_mutex!(known, "dormouse_netblock::known"),
                 scratch <- new_mutex!(scratch, "dormouse_netblock::scratch"),
                 reserve <- new_mutex!(None, "dormouse_netblock::reserve"),
+                reserved <- new_mutex!(None, "dormouse_netblock::reserved"),
             }),
             GFP_KERNEL,
         );
@@ -76,18 +90,24 @@ impl NetSpace {
             threads,
             blocks,
             size,
+            sweeper,
             inner: inner?,
         })
     }
 
-    /// Sets memory for the network aside, which the first transfer gives back.
-    /// May sleep.
+    /// Makes it a space for a save: sets memory for the network aside, which
+    /// the first transfer gives back, and keeps what `reserved` stands for. May
+    /// sleep.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn reserve_memory(&self) -> Result {
+    pub(crate) fn keep(&self, reserved: Reserved) -> Result {
         *self.inner.reserve.lock() = Some(Buf::new(RESERVE_BYTES)?);
+        *self.inner.reserved.lock() = Some(reserved);
+        if self.sweeper.take_unanswered() {
+            self.session.doubt();
+        }
         Ok(())
     }
 
@@ -112,10 +132,9 @@ impl Space for NetSpace {
             return buf.complete(Err(ENXIO));
         }
         drop(self.inner.reserve.lock().take());
-        let first = block.saturating_add(FIRST_BLOCK);
         self.session.submit(Job {
             op,
-            offset: first.saturating_mul(BLOCK as u64),
+            offset: offset(block),
             done: 0,
             buf: Some(buf),
         });
@@ -162,6 +181,34 @@ impl Space for NetSpace {
         })?;
         *self.inner.known.lock() = next;
         Ok(())
+    }
+
+    fn clear(&self, block: u64, count: u64) -> Result {
+        if !block
+            .checked_add(count)
+            .is_some_and(|end| end <= self.blocks)
+        {
+            return Err(ENXIO);
+        }
+        let (offset, len) = (offset(block), count.saturating_mul(BLOCK as u64));
+        self.session
+            .alone(|link, deadline| link.wipe(offset, len, deadline))
+    }
+
+    fn give_back(&self, head: u64) {
+        let Some(image) = *self.inner.known.lock() else {
+            return;
+        };
+        drop(self.inner.reserved.lock().take());
+        // Many servers admit one client at a time.
+        self.session.rest();
+        self.sweeper.begin(Sweep {
+            server: self.session.server.clone(),
+            image,
+            offset: offset(0),
+            head: head.min(self.blocks).saturating_mul(BLOCK as u64),
+            len: self.blocks.saturating_mul(BLOCK as u64),
+        });
     }
 
     fn private(&self) -> Private {

@@ -85,6 +85,16 @@ impl Terms {
         self.has(wire::CAN_MULTI_CONN)
     }
 
+    /// Whether blocks can be given back.
+    pub fn trim(&self) -> bool {
+        self.has(wire::SEND_TRIM)
+    }
+
+    /// Whether zeros can be written without being sent.
+    pub fn write_zeroes(&self) -> bool {
+        self.has(wire::SEND_WRITE_ZEROES)
+    }
+
     /// Most bytes of one request, a multiple of 4096.
     ///
     /// # Errors

@@ -60,11 +60,18 @@ pub const READ_ONLY: u16 = 1 << 1;
 pub const SEND_FLUSH: u16 = 1 << 2;
 /// Export flag: [`FLAG_FUA`] is known.
 pub const SEND_FUA: u16 = 1 << 3;
+/// Export flag: [`Command::Trim`] is known.
+pub const SEND_TRIM: u16 = 1 << 5;
+/// Export flag: [`Command::WriteZeroes`] is known.
+pub const SEND_WRITE_ZEROES: u16 = 1 << 6;
 /// Export flag: a flush on one connection covers all connections.
 pub const CAN_MULTI_CONN: u16 = 1 << 8;
 
 /// Request flag: the reply comes when the data are on the medium.
 pub const FLAG_FUA: u16 = 1 << 0;
+/// Request flag of [`Command::WriteZeroes`]: overwrite what is there, rather
+/// than forget where it is.
+pub const FLAG_NO_HOLE: u16 = 1 << 1;
 
 /// Chunk flag: the last one of its reply.
 pub const CHUNK_DONE: u16 = 1 << 0;
@@ -94,6 +101,10 @@ pub enum Command {
     Disconnect,
     /// All writes that were replied to, on the medium.
     Flush,
+    /// Nobody wants what is there any more; what a read gives is anything.
+    Trim,
+    /// Zeros to the export, without any being sent.
+    WriteZeroes,
 }
 
 impl Command {
@@ -103,6 +114,8 @@ impl Command {
             Command::Write => 1,
             Command::Disconnect => 2,
             Command::Flush => 3,
+            Command::Trim => 4,
+            Command::WriteZeroes => 6,
         }
     }
 }

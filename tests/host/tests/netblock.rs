@@ -9,5 +9,7 @@
 mod mark;
 #[path = "netblock/negotiation.rs"]
 mod negotiation;
+#[path = "netblock/pieces.rs"]
+mod pieces;
 #[path = "netblock/replies.rs"]
 mod replies;
