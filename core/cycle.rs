@@ -215,6 +215,7 @@ impl Hooks for Cycle {
         engine.progress.enter(Step::Check);
         let mut state = STATE.try_borrow().ok_or(EBUSY)?;
         let own = state.save.as_ref().map(|save| save.space());
+        let asked = engine.requests(|r| r.resume.is_some());
         match Resume::check(engine, resume_file, own) {
             Ok(resume) => {
                 state.resume = Some(resume);
@@ -222,6 +223,11 @@ impl Hooks for Cycle {
             }
             Err(e) => {
                 engine.progress.enter(before);
+                // With `ENODEV` the kernel looks for one of swsusp next.
+                if e == ENODEV && !asked && seal::wanted(engine).is_some() {
+                    pr_info!("there is no image, and none of swsusp is looked for: the setting encryptor forbids it\n");
+                    return Err(EPERM);
+                }
                 Err(e)
             }
         }

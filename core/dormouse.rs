@@ -25,6 +25,8 @@
 pub mod blockmap;
 pub mod blockspace;
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+pub mod cmdline;
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub mod control;
 #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
 pub mod cryptoaead;
@@ -88,7 +90,7 @@ impl kernel::Module for Core {
 mod hibernate {
     //! What exists only where the architecture can hibernate.
 
-    use super::{control, cycle, freezer, registry, snapshot, sys};
+    use super::{cmdline, control, cycle, engine, freezer, registry, snapshot, sys};
     use kernel::prelude::*;
 
     pub(super) struct Parts {
@@ -99,6 +101,7 @@ mod hibernate {
 
     impl Parts {
         pub(super) fn new(module: &'static ThisModule) -> Result<Self> {
+            cmdline::apply(engine::get()?);
             control::create()?;
             Ok(Parts {
                 _freezer: registry::register_freezer(freezer::pm()?, module)?,

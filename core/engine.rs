@@ -6,7 +6,7 @@
 
 use crate::freezer::{Freezer, Kept, MOST_KEPT};
 #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
-use crate::keyslot::Configured;
+use crate::keyslot::{Configured, KEY_MAX};
 use crate::progress::{Progress, Step};
 use crate::registry::{self, Pinned};
 use crate::report::Report;
@@ -24,23 +24,59 @@ use kernel::sync::{new_mutex, Mutex};
 /// Most workers, whatever the number of CPUs.
 pub const MOST_WORKERS: usize = 64;
 
+/// A module that the user chose.
+pub enum Choice<T: ?Sized + 'static> {
+    /// None, or the one that is usual.
+    Default,
+    /// One that the kernel's command line names, whether it is there or not.
+    Named(Text<32>),
+    /// This one.
+    Pinned(Pinned<T>),
+}
+
+impl<T: ?Sized> Choice<T> {
+    /// The module of this name.
+    pub fn named(name: &str) -> Self {
+        Choice::Named(Text::format(format_args!("{name}")))
+    }
+
+    /// The name, if there was a choice.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Choice::Default => None,
+            Choice::Named(name) => Some(name.as_str()),
+            Choice::Pinned(pinned) => Some(pinned.name()),
+        }
+    }
+}
+
+impl<T: ?Sized> From<Option<Pinned<T>>> for Choice<T> {
+    fn from(chosen: Option<Pinned<T>>) -> Self {
+        chosen.map_or(Choice::Default, Choice::Pinned)
+    }
+}
+
 /// What the user chose.
 pub struct Settings {
     /// Whether the kernel's own triggers use Dormouse.
     pub enabled: bool,
     /// Compressor, if any.
-    pub compressor: Option<Pinned<dyn Transform>>,
+    pub compressor: Choice<dyn Transform>,
     /// Encryptor, if any.
-    pub encryptor: Option<Pinned<dyn Transform>>,
+    pub encryptor: Choice<dyn Transform>,
     /// The key that the encryptor is to use.
     #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
     pub key: Option<Configured>,
+    /// The key that the kernel's command line names, which is looked for when
+    /// it is needed; empty for none.
+    #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
+    pub key_named: Text<KEY_MAX>,
     /// Writer; without a choice, `swap` is asked for when it is needed.
-    pub writer: Option<Pinned<dyn Storage>>,
+    pub writer: Choice<dyn Storage>,
     /// Freezer; without a choice, `pm`.
-    pub freezer: Option<Pinned<dyn Freezer>>,
+    pub freezer: Choice<dyn Freezer>,
     /// Snapshot method; without a choice, `atomic`.
-    pub snapshot: Option<Pinned<dyn Snapshot>>,
+    pub snapshot: Choice<dyn Snapshot>,
     /// Target, as written.
     pub target: Text<TARGET_MAX>,
     /// Workers; zero for one per online CPU.
@@ -124,13 +160,15 @@ impl Engine {
         pin_init!(Self {
             settings <- new_mutex!(Settings {
                 enabled: false,
-                compressor: None,
-                encryptor: None,
+                compressor: Choice::Default,
+                encryptor: Choice::Default,
                 #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
                 key: None,
-                writer: None,
-                freezer: None,
-                snapshot: None,
+                #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
+                key_named: Text::new(),
+                writer: Choice::Default,
+                freezer: Choice::Default,
+                snapshot: Choice::Default,
                 target: Text::format(format_args!("auto")),
                 threads: 0,
                 image_size_limit: 0,
@@ -165,6 +203,13 @@ impl Engine {
             return Err(EBUSY);
         }
         Ok(change(&mut self.settings.lock()))
+    }
+
+    /// Changes settings for the cycle that is under way, or before there is
+    /// any. What `change` returns is dropped after they are unlocked. May
+    /// sleep.
+    pub(crate) fn adjust<R>(&self, change: impl FnOnce(&mut Settings) -> R) -> R {
+        change(&mut self.settings.lock())
     }
 
     /// Lets go of the key, also while a cycle is under way. May sleep.

@@ -21,6 +21,9 @@ use kernel::prelude::*;
 use kernel::str::CString;
 use kernel::sync::Arc;
 
+/// Most bytes of a key's type and description, as users write them.
+pub const KEY_MAX: usize = 16 + DESCRIPTION_MAX;
+
 /// A key that was found.
 #[derive(Clone)]
 pub struct Configured {
@@ -112,12 +115,23 @@ impl Configured {
     }
 }
 
-/// The configured key. May sleep.
+/// The configured key. One that the kernel's command line names is looked for
+/// in the keyrings of the current process, and kept when it is there. May
+/// sleep.
 ///
 /// # Errors
 ///
-/// `ENOKEY` when there is none.
+/// `ENOKEY` when there is none; as [`Configured::find`].
 pub fn configured() -> Result<Configured> {
-    let key = engine::get()?.settings(|s| s.key.clone());
-    key.ok_or(errno::error(errno::ENOKEY))
+    let engine = engine::get()?;
+    let (key, named) = engine.settings(|s| (s.key.clone(), s.key_named));
+    match key {
+        Some(key) => Ok(key),
+        None if named.is_empty() => Err(errno::error(errno::ENOKEY)),
+        None => {
+            let found = Configured::find(named.as_str())?;
+            engine.adjust(|s| s.key = Some(found.clone()));
+            Ok(found)
+        }
+    }
 }

@@ -36,6 +36,8 @@ pub mod trycell;
 pub mod uts;
 
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+pub mod cmdline;
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub mod file;
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub mod pages;

@@ -113,18 +113,21 @@ impl View {
 }
 
 fn put_settings(chosen: &Settings, out: &mut Message<'_>) -> Result {
-    let name = |name: Option<&'static str>, default| name.unwrap_or(default);
     out.put_u8(settings::ENABLED, chosen.enabled.into())?;
-    let compressor = chosen.compressor.as_ref().map(|one| one.name());
-    out.put_text(settings::COMPRESSOR, name(compressor, "none"))?;
-    let encryptor = chosen.encryptor.as_ref().map(|one| one.name());
-    out.put_text(settings::ENCRYPTOR, name(encryptor, "none"))?;
-    let writer = chosen.writer.as_ref().map(|one| one.name());
-    out.put_text(settings::WRITER, name(writer, "swap"))?;
-    let freezer = chosen.freezer.as_ref().map(|one| one.name());
-    out.put_text(settings::FREEZER, name(freezer, "pm"))?;
-    let snapshot = chosen.snapshot.as_ref().map(|one| one.name());
-    out.put_text(settings::SNAPSHOT, name(snapshot, "atomic"))?;
+    out.put_text(
+        settings::COMPRESSOR,
+        chosen.compressor.name().unwrap_or("none"),
+    )?;
+    out.put_text(
+        settings::ENCRYPTOR,
+        chosen.encryptor.name().unwrap_or("none"),
+    )?;
+    out.put_text(settings::WRITER, chosen.writer.name().unwrap_or("swap"))?;
+    out.put_text(settings::FREEZER, chosen.freezer.name().unwrap_or("pm"))?;
+    out.put_text(
+        settings::SNAPSHOT,
+        chosen.snapshot.name().unwrap_or("atomic"),
+    )?;
     out.put_text(settings::TARGET, chosen.target.as_str())?;
     let threads = u32::try_from(chosen.threads).unwrap_or(u32::MAX);
     out.put_u32(settings::THREADS, threads)?;

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::invalid;
-use crate::engine::{Engine, Settings};
+use crate::engine::{Choice, Engine, Settings};
 use crate::registry::{self, Pinned, Table};
 use crate::sys::sysfs::ShowBuf;
 use crate::target::{self, Target};
@@ -32,11 +32,15 @@ fn choose<T: ?Sized + Send + Sync>(
 macro_rules! choice_shown {
     ($show:ident, $field:ident, $table:ident, $none:expr, $default:expr) => {
         pub(super) fn $show(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
-            let selected: Text<32> = engine.settings(|s| {
-                let name = s.$field.as_ref().map_or($default, |p| p.name());
-                Text::format(format_args!("{name}"))
+            let (selected, named): (Text<32>, bool) = engine.settings(|s| {
+                let name = s.$field.name().unwrap_or($default);
+                let named = matches!(s.$field, Choice::Named(_));
+                (Text::format(format_args!("{name}")), named)
             });
             let table = &registry::get()?.$table;
+            if named && table.find_loaded(selected.as_str()).is_none() {
+                write!(out, "[{selected}] ").map_err(|_| E2BIG)?;
+            }
             table.list(out, selected.as_str(), $none).map_err(|_| E2BIG)
         }
     };
@@ -49,7 +53,7 @@ macro_rules! choice {
         pub(super) fn $store(engine: &Engine, value: &str) -> Result {
             // A cycle under way is seen before any module is asked for.
             engine.configure(|_| ())?;
-            let chosen = choose(&registry::get()?.$table, value, $none)?;
+            let chosen = Choice::from(choose(&registry::get()?.$table, value, $none)?);
             let old =
                 engine.configure(|s: &mut Settings| core::mem::replace(&mut s.$field, chosen))?;
             drop(old);
@@ -97,9 +101,11 @@ pub(super) fn store_writer(engine: &Engine, value: &str) -> Result {
             engine.report.beside(|| writer.configure(Some(target)))?;
         }
         let name = chosen.as_ref().map(|writer| writer.name());
-        let old = core::mem::replace(&mut s.writer, chosen);
-        if let Some(writer) = old.as_ref().filter(|old| Some(old.name()) != name) {
-            writer.configure(None)?;
+        let old = core::mem::replace(&mut s.writer, Choice::from(chosen));
+        if let Choice::Pinned(writer) = &old {
+            if Some(writer.name()) != name {
+                writer.configure(None)?;
+            }
         }
         Ok::<_, Error>(old)
     })??;
@@ -116,7 +122,7 @@ pub(super) fn store_target(engine: &Engine, value: &str) -> Result {
     Target::parse(value).map_err(|why| invalid("target", why))?;
     let text = Text::format(format_args!("{value}"));
     engine.configure(|s| {
-        if let Some(writer) = &s.writer {
+        if let Choice::Pinned(writer) = &s.writer {
             engine
                 .report
                 .beside(|| writer.configure(Some(text.as_str())))?;

@@ -15,9 +15,11 @@ use core::fmt::Write;
 use kernel::prelude::*;
 
 pub(super) fn show_key(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
-    match engine.settings(|s| s.key.clone()) {
+    let (key, named) = engine.settings(|s| (s.key.clone(), s.key_named));
+    match key {
         Some(key) => writeln!(out, "{key}"),
-        None => writeln!(out, "none"),
+        None if named.is_empty() => writeln!(out, "none"),
+        None => writeln!(out, "{named}"),
     }
     .map_err(|_| E2BIG)
 }
@@ -29,7 +31,10 @@ pub(super) fn store_key(engine: &Engine, value: &str) -> Result {
         "none" => None,
         _ => Some(Configured::find(value)?),
     };
-    let old = engine.configure(|s: &mut Settings| core::mem::replace(&mut s.key, key))?;
+    let old = engine.configure(|s: &mut Settings| {
+        s.key_named.clear();
+        core::mem::replace(&mut s.key, key)
+    })?;
     drop(old);
     Ok(())
 }

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::mounts::Mounts;
-use crate::engine::{Engine, Settings, MOST_WORKERS};
+use crate::engine::{Choice, Engine, Settings, MOST_WORKERS};
 use crate::freezer::{Freezer, Kept};
 use crate::image::PAGE;
 use crate::pipeline::chain::{Ingredient, Recipe};
@@ -80,6 +80,8 @@ struct Chosen {
     compressor: Option<Text<32>>,
     encryptor: Option<Text<32>>,
     writer: Text<32>,
+    /// The writer is only known by its name.
+    writer_named: bool,
     freezer: Text<32>,
     snapshot: Text<32>,
     target: Text<TARGET_MAX>,
@@ -88,14 +90,13 @@ struct Chosen {
     kept: Kept,
 }
 
-fn name<T: ?Sized>(pinned: &Option<Pinned<T>>) -> Option<Text<32>> {
-    pinned
-        .as_ref()
-        .map(|p| Text::format(format_args!("{}", p.name())))
+fn name<T: ?Sized>(choice: &Choice<T>) -> Option<Text<32>> {
+    let name = choice.name();
+    name.map(|name| Text::format(format_args!("{name}")))
 }
 
-fn name_or<T: ?Sized>(pinned: &Option<Pinned<T>>, default: &str) -> Text<32> {
-    name(pinned).unwrap_or_else(|| Text::format(format_args!("{default}")))
+fn name_or<T: ?Sized>(choice: &Choice<T>, default: &str) -> Text<32> {
+    name(choice).unwrap_or_else(|| Text::format(format_args!("{default}")))
 }
 
 impl Chosen {
@@ -104,6 +105,7 @@ impl Chosen {
             compressor: name(&s.compressor),
             encryptor: name(&s.encryptor),
             writer: name_or(&s.writer, "swap"),
+            writer_named: matches!(s.writer, Choice::Named(_)),
             freezer: name_or(&s.freezer, "pm"),
             snapshot: name_or(&s.snapshot, "atomic"),
             target: s.target,
@@ -125,6 +127,16 @@ fn find<T: ?Sized + Send + Sync>(
             e,
             format_args!("{kind} \"{name}\" is not there: load module dormouse_{name}"),
         )
+    })
+}
+
+/// Lets a writer that the command line has named get ready for the target, and
+/// makes it the choice, as a write to `writer` does.
+fn adopt(engine: &Engine, writer: Pinned<dyn Storage>) -> Result {
+    engine.adjust(|s| {
+        writer.configure(Some(s.target.as_str()))?;
+        s.writer = Choice::Pinned(writer);
+        Ok(())
     })
 }
 
@@ -158,6 +170,9 @@ impl Plan {
             })?)?;
         }
         let writer = find(engine, &registry.writers, &chosen.writer)?;
+        if chosen.writer_named {
+            adopt(engine, find(engine, &registry.writers, &chosen.writer)?)?;
+        }
         let snapshot = find(engine, &registry.snapshots, &chosen.snapshot)?;
         let freezer = find(engine, &registry.freezers, &chosen.freezer)?;
 

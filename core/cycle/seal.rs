@@ -122,14 +122,18 @@ pub(super) fn inspect(area: &[u8], out: &mut dyn Write) -> fmt::Result {
     }
 }
 
-/// Whether the settings allow an image made by `encryptor`. Who asks for an
-/// encryptor wants no image that somebody else put in its place.
-fn allowed(engine: &Engine, encryptor: Option<&str>) -> Result<(), Refusal> {
-    let wanted: Option<Text<32>> = engine.settings(|s| {
-        let name = s.encryptor.as_ref().map(|p| p.name());
+/// The encryptor that the settings ask for. Who asks for one wants no image
+/// that somebody else put in the place of theirs.
+pub(super) fn wanted(engine: &Engine) -> Option<Text<32>> {
+    engine.settings(|s| {
+        let name = s.encryptor.name();
         name.map(|name| Text::format(format_args!("{name}")))
-    });
-    let Some(wanted) = wanted else {
+    })
+}
+
+/// Whether the settings allow an image made by `encryptor`.
+fn allowed(engine: &Engine, encryptor: Option<&str>) -> Result<(), Refusal> {
+    let Some(wanted) = wanted(engine) else {
         return Ok(());
     };
     if encryptor == Some(wanted.as_str()) {

@@ -437,6 +437,10 @@ int dormouse_file_forget(const struct dormouse_file *f);
 struct dormouse_bdev *dormouse_file_bdev(const struct dormouse_file *f);
 void dormouse_file_close(struct dormouse_file *f);
 
+/* shim_cmdline.c */
+
+const char *dormouse_option(const char *name);
+
 #endif /* CONFIG_DORMOUSE_HIBERNATE */
 
 #endif /* _DORMOUSE_SHIM_H */
