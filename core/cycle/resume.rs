@@ -18,7 +18,7 @@ use crate::storage::{Place, Signature, Space, Storage};
 use crate::sys::hibernate;
 use crate::sys::ioq::IoQueue;
 use crate::sys::restore::Destinations;
-use crate::target::Target;
+use crate::target::{Target, TARGET_MAX};
 use crate::text::Text;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -38,7 +38,7 @@ pub(super) struct Resume {
 }
 
 /// Opens the place that was asked for, or the one that settings and command
-/// line name. `resume=` may name an export, which is no device to the kernel.
+/// line name. `resume=` may name what is no device to the kernel.
 fn search(
     engine: &Engine,
     request: Option<&ResumeRequest>,
@@ -48,18 +48,28 @@ fn search(
         return open::find(Place::Target(r.target.as_str()));
     }
     let result = open::with_place(engine, open::find);
-    match resume_file.to_str() {
-        Ok(named) if is_nothing(&result) && is_export(named) => open::find(Place::Target(named)),
+    match named(resume_file) {
+        Some(named) if is_nothing(&result) => open::find(Place::Target(named.as_str())),
         _ => result,
+    }
+}
+
+/// The place that `resume=` names and the kernel does not know: an export, or
+/// with `resume_offset=` a file on the filesystem with a UUID.
+fn named(resume_file: &CStr) -> Option<Text<TARGET_MAX>> {
+    let text = resume_file.to_str().ok()?;
+    match Target::parse(text).ok()? {
+        Target::Nbd(_) => Some(Text::format(format_args!("{text}"))),
+        Target::Uuid(_) => {
+            let offset = hibernate::resume_offset();
+            Some(Text::format(format_args!("{text}:{offset}"))).filter(|_| offset != 0)
+        }
+        _ => None,
     }
 }
 
 fn is_nothing<T>(result: &Result<T>) -> bool {
     matches!(result, Err(e) if *e == ENODEV)
-}
-
-fn is_export(text: &str) -> bool {
-    matches!(Target::parse(text), Ok(Target::Nbd(_)))
 }
 
 /// How often a load may be cut off, by a power cut or a crash, before the image

@@ -14,8 +14,8 @@ use kernel::prelude::*;
 mod hooks;
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub use hooks::{
-    arch_header_restore, arch_header_save, register, resume_device, set_resume_device, Hooks,
-    Registration,
+    arch_header_restore, arch_header_save, register, resume_device, resume_offset,
+    set_resume_device, Hooks, Registration,
 };
 
 /// The place that `resume=` or `/sys/power/resume` names.

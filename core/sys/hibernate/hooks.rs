@@ -294,6 +294,14 @@ pub fn resume_device() -> Option<ResumeDevice> {
     })
 }
 
+/// What `resume_offset=` or `/sys/power/resume_offset` says, in pages; 0 without. Any context.
+pub fn resume_offset() -> u64 {
+    let (mut dev, mut block) = (0, 0);
+    // SAFETY: Both are ours to write.
+    unsafe { ffi::dormouse_resume_device(&mut dev, &mut block) };
+    block
+}
+
 /// Names the place to resume from. From the [`Hooks`].
 pub fn set_resume_device(place: ResumeDevice) {
     // SAFETY: Plain values.

@@ -8,10 +8,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use dormouse_vm::{System, Vm};
 
 mod aborts;
+mod builtin;
+mod cmdline;
 mod command;
 mod cycles;
 mod damage;
@@ -25,6 +27,7 @@ mod netlink;
 mod places;
 mod power;
 mod refusals;
+mod release;
 mod screen;
 mod settings;
 mod shortages;
@@ -48,6 +51,8 @@ pub struct Scenario {
     pub run: fn(&Lab) -> Result<()>,
     /// Only for `make torture`: it takes long.
     pub torture: bool,
+    /// The kernel under test is one with all modules built in.
+    pub builtin: bool,
 }
 
 impl Scenario {
@@ -58,6 +63,7 @@ impl Scenario {
             about,
             run,
             torture: false,
+            builtin: false,
         }
     }
 
@@ -72,6 +78,19 @@ impl Scenario {
             ..Scenario::new(name, about, run)
         }
     }
+
+    /// A scenario of `make torture` alone, with a kernel that has all modules
+    /// built in.
+    pub const fn builtin(
+        name: &'static str,
+        about: &'static str,
+        run: fn(&Lab) -> Result<()>,
+    ) -> Self {
+        Scenario {
+            builtin: true,
+            ..Scenario::long(name, about, run)
+        }
+    }
 }
 
 /// Where a scenario runs.
@@ -79,13 +98,34 @@ impl Scenario {
 pub struct Lab {
     /// The kernel under test, with its modules and user space.
     pub system: System,
-    /// kbuild's folder of that kernel, to build modules outside of the tree against.
+    /// The same with a kernel that has all modules built in, where a scenario
+    /// needs it.
+    pub builtin: Option<System>,
+    /// kbuild's folder of the kernel under test, to build modules outside of the tree against.
     pub build: PathBuf,
     /// Makes the Debian guest, or finds it made.
     pub debian: fn() -> Result<debian::Machine>,
 }
 
 impl Lab {
+    /// The same lab for `scenario`: with the kernel that it is about.
+    ///
+    /// # Errors
+    ///
+    /// When it was not built.
+    pub fn of(&self, scenario: &Scenario) -> Result<Lab> {
+        let mut lab = self.clone();
+        if scenario.builtin {
+            let logs = lab.system.logs.take();
+            lab.system = lab
+                .builtin
+                .take()
+                .context("no kernel with everything built in")?;
+            lab.system.logs = logs;
+        }
+        Ok(lab)
+    }
+
     /// A new machine with all modules, 512 MiB and two processors.
     pub fn vm(&self) -> Vm {
         Vm::new(self.system.clone())
@@ -96,12 +136,14 @@ impl Lab {
 pub fn all() -> Vec<Scenario> {
     [
         swsusp::SCENARIOS,
+        builtin::SCENARIOS,
         cycles::SCENARIOS,
         places::SCENARIOS,
         files::SCENARIOS,
         refusals::SCENARIOS,
         mounts::SCENARIOS,
         settings::SCENARIOS,
+        cmdline::SCENARIOS,
         aborts::SCENARIOS,
         damage::SCENARIOS,
         encryption::SCENARIOS,
@@ -109,6 +151,7 @@ pub fn all() -> Vec<Scenario> {
         power::SCENARIOS,
         shortages::SCENARIOS,
         netblock::SCENARIOS,
+        release::SCENARIOS,
         netlink::SCENARIOS,
         command::SCENARIOS,
         screen::SCENARIOS,

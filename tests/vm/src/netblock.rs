@@ -152,9 +152,10 @@ fn qemu(lab: &Lab) -> Result<()> {
     let mut vm = ready(lab, &server.target())?;
     // One client at a time, so whoever holds a connection keeps others out.
     cycle(&mut vm)?;
-    server.set_arguments(&["--shared=8"]);
+    server.set_arguments(&["--shared=8", "--discard=unmap"]);
     server.start()?;
     cycle(&mut vm)?;
+    crate::release::released(&server)?;
     vm.assert_clean()
 }
 

@@ -167,6 +167,11 @@ impl Job {
         self.name.starts_with(only) || scenario == only
     }
 
+    /// Whether it needs a kernel with all modules built in.
+    pub fn is_builtin(&self) -> bool {
+        matches!(&self.task, Task::Long(scenario) if scenario.builtin)
+    }
+
     fn plan(&self, counts: &Counts) {
         match &self.task {
             Task::Combinations(group) => counts.combinations.plan(group.len()),
@@ -187,7 +192,7 @@ impl Job {
                 flips::run(lab, encryptor, &mut random, *count, counts)
             }
             Task::Cycles(count) => cycles::run(lab, *count, counts),
-            Task::Long(scenario) => (scenario.run)(lab).map(|()| counts.long.good()),
+            Task::Long(scenario) => (scenario.run)(&lab.of(scenario)?).map(|()| counts.long.good()),
         }
     }
 }

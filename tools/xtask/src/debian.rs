@@ -108,6 +108,7 @@ pub fn run(paths: &Paths, names: &[String]) -> Result<bool> {
             .find(|scenario| scenario.name == name)
             .with_context(|| format!("there is no scenario {name}"))?;
         let mut lab = Lab {
+            builtin: None,
             system: made.system.clone(),
             // None of them builds modules.
             build: PathBuf::new(),

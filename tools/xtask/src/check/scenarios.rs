@@ -44,7 +44,7 @@ pub fn run(paths: &Paths, scenarios: &[Named], jobs: usize) -> Tally {
             failed: scenarios.len(),
         }
     };
-    let (lab, logs) = match prepare(paths) {
+    let (lab, logs) = match prepare(paths, scenarios) {
         Ok(prepared) => prepared,
         Err(error) => return failed(error),
     };
@@ -66,14 +66,15 @@ pub fn run(paths: &Paths, scenarios: &[Named], jobs: usize) -> Tally {
     total.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn prepare(paths: &Paths) -> Result<(Lab, PathBuf)> {
-    let system = system::built(paths, Config::Debug)?;
-    let build = kernel::build_folder(paths, Config::Debug)?;
-    let debian = debian::machine;
+fn prepare(paths: &Paths, scenarios: &[Named]) -> Result<(Lab, PathBuf)> {
     let lab = Lab {
-        system,
-        build,
-        debian,
+        system: system::built(paths, Config::Debug)?,
+        builtin: match scenarios.iter().any(|(_, scenario)| scenario.builtin) {
+            true => Some(system::built(paths, Config::Builtin)?),
+            false => None,
+        },
+        build: kernel::build_folder(paths, Config::Debug)?,
+        debian: debian::machine,
     };
     Ok((lab, paths.cached("logs/scenarios")?))
 }
@@ -84,7 +85,7 @@ fn one((name, scenario): &Named, lab: &Lab, logs: PathBuf) -> Tally {
     let _ = std::fs::remove_dir_all(&logs);
     let mut lab = lab.clone();
     lab.system.logs = Some(logs);
-    let result = guarded(scenario, &lab);
+    let result = lab.of(scenario).and_then(|lab| guarded(scenario, &lab));
     let seconds = start.elapsed().as_secs();
     match result {
         Ok(()) => println!("ok     {name} ({seconds} s)"),

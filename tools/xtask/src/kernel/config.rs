@@ -21,6 +21,8 @@ pub enum Config {
     Debug,
     /// The guest that runs Debian, with the drivers of its disk as modules
     Debian,
+    /// The guest with all modules built in
+    Builtin,
     /// User-mode Linux with the KUnit suites
     #[value(skip)]
     Uml,
@@ -33,6 +35,7 @@ impl Config {
             Config::Guest => "guest",
             Config::Debug => "debug",
             Config::Debian => "debian",
+            Config::Builtin => "builtin",
             Config::Uml => "uml",
         }
     }
@@ -68,6 +71,7 @@ impl Config {
             Config::Guest => vec![file("guest.config")],
             Config::Debug => vec![file("guest.config"), file("debug.config")],
             Config::Debian => vec![file("guest.config"), file("debian.config")],
+            Config::Builtin => vec![file("guest.config"), file("builtin.config")],
             Config::Uml => vec![paths.root.join("kunit/.kunitconfig")],
         }
     }
