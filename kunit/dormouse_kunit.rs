@@ -6,7 +6,7 @@
 //! no kernel is tested under cargo, in `tests/host`.
 //!
 //! - One file per suite: [`registry`], [`format`], [`transforms`], [`encryption`], [`pipeline`],
-//!   [`faults`], [`budget`], [`observer`].
+//!   [`faults`], [`budget`], [`observer`], [`file`], [`net`].
 //! - [`fixture`]: a place in memory for images, pages that are no pages, transforms that fail when
 //!   they are told to.
 //! - [`check`]: how a case is written. [`glue`]: how KUnit gets to know of it.
@@ -15,11 +15,17 @@ mod budget;
 mod check;
 mod encryption;
 mod faults;
+mod file;
 mod fixture;
 mod format;
 mod glue;
+#[cfg(CONFIG_DORMOUSE_NET)]
+mod net;
 mod observer;
 mod pipeline;
+// The pure part of the module for files.
+#[path = "../modules/file/plan.rs"]
+mod plan;
 mod registry;
 mod transforms;
 mod vectors;

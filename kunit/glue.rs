@@ -102,7 +102,7 @@ impl Entry {
 // The section holds nothing but pointers to suites, in the kernel as in a module.
 #[link_section = ".kunit_test_suites"]
 #[used(compiler)]
-static SUITES: [Entry; 8] = [
+static SUITES: [Entry; 9] = [
     Entry::of(&crate::registry::SUITE),
     Entry::of(&crate::format::SUITE),
     Entry::of(&crate::transforms::SUITE),
@@ -111,7 +111,14 @@ static SUITES: [Entry; 8] = [
     Entry::of(&crate::faults::SUITE),
     Entry::of(&crate::budget::SUITE),
     Entry::of(&crate::observer::SUITE),
+    Entry::of(&crate::file::SUITE),
 ];
+
+/// The same for a kernel with a network.
+#[cfg(CONFIG_DORMOUSE_NET)]
+#[link_section = ".kunit_test_suites"]
+#[used(compiler)]
+static NET: [Entry; 1] = [Entry::of(&crate::net::SUITE)];
 
 /// Runs the body of a case.
 pub(crate) fn run(body: fn() -> Verdict) {

@@ -109,3 +109,63 @@ impl Drop for Socket {
         unsafe { ffi::dormouse_sock_close(self.sock.as_ptr(), false) };
     }
 }
+
+/// Waits for connections on the loopback, for tests.
+///
+/// # Invariants
+///
+/// `sock` comes from `dormouse_sock_listen()` and is closed by nobody else.
+#[cfg(CONFIG_DORMOUSE_KUNIT_TEST)]
+pub struct Listener {
+    sock: NonNull<ffi::dormouse_sock>,
+    port: u16,
+}
+
+#[cfg(CONFIG_DORMOUSE_KUNIT_TEST)]
+impl Listener {
+    /// Listens on a port that nobody else uses, and brings the loopback up for that. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, and those of listen(2).
+    #[inline(never)]
+    pub fn new() -> Result<Listener> {
+        let mut port = 0;
+        // SAFETY: The port is ours to write.
+        let sock = from_err_ptr(unsafe { ffi::dormouse_sock_listen(&mut port) })?;
+        // INVARIANT: It was just made.
+        Ok(Listener {
+            sock: NonNull::new(sock).ok_or(ENOMEM)?,
+            port,
+        })
+    }
+
+    /// The port. Any context.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Takes a connection that somebody has made. May sleep for a second.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` when there was none in that time, `ENOMEM`.
+    #[inline(never)]
+    pub fn accept(&self) -> Result<Socket> {
+        // SAFETY: By the type invariants.
+        let sock = from_err_ptr(unsafe { ffi::dormouse_sock_accept(self.sock.as_ptr()) })?;
+        // INVARIANT: The connection was just made.
+        Ok(Socket {
+            sock: NonNull::new(sock).ok_or(ENOMEM)?,
+        })
+    }
+}
+
+#[cfg(CONFIG_DORMOUSE_KUNIT_TEST)]
+impl Drop for Listener {
+    #[inline(never)]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants this closes it once.
+        unsafe { ffi::dormouse_sock_close(self.sock.as_ptr(), false) };
+    }
+}

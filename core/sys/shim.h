@@ -136,6 +136,10 @@ ssize_t dormouse_sock_send(struct dormouse_sock *conn, const void *bytes, size_t
 			   bool more);
 ssize_t dormouse_sock_receive(struct dormouse_sock *conn, void *bytes, size_t len);
 void dormouse_sock_close(struct dormouse_sock *conn, bool orderly);
+#if IS_ENABLED(CONFIG_DORMOUSE_KUNIT_TEST)
+struct dormouse_sock *dormouse_sock_listen(u16 *port);
+struct dormouse_sock *dormouse_sock_accept(struct dormouse_sock *listener);
+#endif
 
 /* shim_genl.c */
 

@@ -8,6 +8,8 @@
 #include <linux/in6.h>
 #include <linux/jiffies.h>
 #include <linux/net.h>
+#include <linux/netdevice.h>
+#include <linux/rtnetlink.h>
 #include <linux/sched/mm.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
@@ -195,3 +197,85 @@ void dormouse_sock_close(struct dormouse_sock *conn, bool orderly)
 	sock_release(conn->sock);
 	kfree(conn);
 }
+
+#if IS_ENABLED(CONFIG_DORMOUSE_KUNIT_TEST)
+
+/* The other side of a connection, for tests. */
+
+static int bring_loopback_up(void)
+{
+	struct net_device *lo = init_net.loopback_dev;
+	int err;
+
+	rtnl_lock();
+	err = dev_change_flags(lo, lo->flags | IFF_UP, NULL);
+	rtnl_unlock();
+	return err;
+}
+
+/**
+ * dormouse_sock_listen - Listen on the loopback.
+ * @port: Where to put the port, one that nobody else uses.
+ *
+ * Context: Process context. May sleep.
+ * Return: What dormouse_sock_accept() and dormouse_sock_close() take, or an
+ * ERR_PTR().
+ */
+struct dormouse_sock *dormouse_sock_listen(u16 *port)
+{
+	struct sockaddr_in at = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	struct dormouse_sock *conn;
+	int err;
+
+	err = bring_loopback_up();
+	if (err)
+		return ERR_PTR(err);
+	conn = kzalloc(sizeof(*conn), GFP_KERNEL);
+	if (!conn)
+		return ERR_PTR(-ENOMEM);
+	err = sock_create_kern(&init_net, PF_INET, SOCK_STREAM, IPPROTO_TCP, &conn->sock);
+	if (err) {
+		kfree(conn);
+		return ERR_PTR(err);
+	}
+	prepare(conn->sock->sk, TICK_MS);
+	err = kernel_bind(conn->sock, (struct sockaddr *)&at, sizeof(at));
+	if (!err)
+		err = kernel_listen(conn->sock, 4);
+	if (!err)
+		err = kernel_getsockname(conn->sock, (struct sockaddr *)&at);
+	if (err < 0) {
+		dormouse_sock_close(conn, false);
+		return ERR_PTR(err);
+	}
+	*port = ntohs(at.sin_port);
+	return conn;
+}
+
+/**
+ * dormouse_sock_accept - Take a connection that somebody has made.
+ * @listener: From dormouse_sock_listen().
+ *
+ * Context: Process context. May sleep for a second.
+ * Return: The connection, or an ERR_PTR(): -EAGAIN if there was none.
+ */
+struct dormouse_sock *dormouse_sock_accept(struct dormouse_sock *listener)
+{
+	struct dormouse_sock *conn = kzalloc(sizeof(*conn), GFP_KERNEL);
+	int err;
+
+	if (!conn)
+		return ERR_PTR(-ENOMEM);
+	err = kernel_accept(listener->sock, &conn->sock, 0);
+	if (err) {
+		kfree(conn);
+		return ERR_PTR(err);
+	}
+	prepare(conn->sock->sk, TICK_MS);
+	return conn;
+}
+
+#endif /* CONFIG_DORMOUSE_KUNIT_TEST */

@@ -15,6 +15,7 @@ mod first;
 mod open;
 mod page;
 mod pinned;
+mod plan;
 mod refusal;
 mod space;
 

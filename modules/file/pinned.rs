@@ -9,6 +9,7 @@ use crate::blockmap::BlockMap;
 use crate::first::First;
 use crate::image::{superblock, ImageId, BLOCK};
 use crate::page::{self, Label, Seal};
+use crate::plan;
 use crate::refusal;
 use crate::space::FileSpace;
 use dormouse::blockspace::{self, BlockSpace, Map};
@@ -52,33 +53,18 @@ pub(crate) fn new_id() -> ImageId {
 /// block and number of blocks; the file has `blocks` blocks.
 fn runs(path: &str, file: &PinnedFile, blocks: u64) -> Result<(u64, KVVec<(u64, u32)>)> {
     let mut runs = KVVec::new();
-    let mut first = 0u64;
-    let mut next = 0u64;
-    for &(page, block, count) in file.extents()?.iter() {
-        if page != next || block == 0 {
-            break;
-        }
-        let (mut at, mut left) = (block, count);
-        if page == 0 {
-            first = block;
-            at = at.saturating_add(1);
-            left = left.saturating_sub(1);
-        }
-        next = next.saturating_add(count);
-        while left != 0 {
-            let part = u32::try_from(left).unwrap_or(u32::MAX);
-            runs.push((at, part), GFP_KERNEL)?;
-            at = at.saturating_add(u64::from(part));
-            left = left.saturating_sub(u64::from(part));
-        }
-    }
+    let extents = file.extents()?;
+    let layout = plan::runs(extents.iter().copied(), |at, count| {
+        runs.push((at, count), GFP_KERNEL)
+    })?;
+    let next = layout.pages;
     if next != blocks {
         let why = format_args!(
             "file {path} cannot be used: only {next} of its {blocks} pages are where a device can be told to write"
         );
         return Err(engine::fail(EINVAL, why));
     }
-    Ok((first, runs))
+    Ok((layout.first, runs))
 }
 
 /// Opens `path` and checks what can be seen of it from outside.
@@ -212,17 +198,12 @@ impl Pinned {
     fn split(&self, count: usize) -> Result<(KVVec<u64>, Map)> {
         let mut chain = KVVec::with_capacity(count, GFP_KERNEL)?;
         let mut map = BlockMap::new(Table::new(self.runs.len().max(1))?);
-        for &(block, blocks) in self.runs.iter() {
-            let (mut at, mut left) = (block, blocks);
-            while left != 0 && chain.len() < count {
-                chain.push(at, GFP_KERNEL)?;
-                at = at.saturating_add(1);
-                left = left.saturating_sub(1);
-            }
-            if left != 0 {
-                map.append(0, at, left)?;
-            }
-        }
+        plan::split::<Error>(
+            self.runs.iter().copied(),
+            count,
+            |block| Ok(chain.push(block, GFP_KERNEL)?),
+            |block, blocks| Ok(map.append(0, block, blocks)?),
+        )?;
         Ok((chain, map))
     }
 

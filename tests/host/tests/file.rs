@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The pure parts of the file module: the first page of a file.
+//! The pure parts of the file module: the first page of a file, and where its pages are.
 
 #![forbid(unsafe_code)]
 
@@ -8,6 +8,8 @@ use dormouse_host::image;
 
 #[path = "../../../modules/file/page.rs"]
 mod page;
+#[path = "../../../modules/file/plan.rs"]
+mod plan;
 
 use image::superblock::{State, Superblock, BYTES};
 use image::{Error, ImageId, BLOCK};
@@ -118,5 +120,106 @@ proptest! {
         let mut sector = state();
         sector[at..at + 32].copy_from_slice(&first);
         let _ = page::decode_seal(&sector);
+    }
+}
+
+type Extents = Vec<(u64, u64, u64)>;
+
+/// What [`plan::runs`] makes of a file, as single blocks.
+fn blocks_of(extents: &[(u64, u64, u64)]) -> (plan::Layout, Vec<u64>) {
+    let mut blocks = Vec::new();
+    let layout = plan::runs(extents.iter().copied(), |at, count| {
+        assert!(count > 0);
+        blocks.extend(at..at + u64::from(count));
+        Ok::<_, ()>(())
+    });
+    (layout.unwrap(), blocks)
+}
+
+#[test]
+fn the_first_page_is_apart() {
+    let (layout, blocks) = blocks_of(&[(0, 100, 3), (3, 50, 1)]);
+    assert_eq!((layout.first, layout.pages), (100, 4));
+    assert_eq!(blocks, [101, 102, 50]);
+    let (layout, blocks) = blocks_of(&[(0, 7, 1)]);
+    assert_eq!((layout.first, layout.pages, blocks.len()), (7, 1, 0));
+    assert_eq!(blocks_of(&[]).0.pages, 0);
+}
+
+#[test]
+fn what_has_no_place_ends_it() {
+    // A hole, pages without a block, and a file that begins with a hole.
+    assert_eq!(blocks_of(&[(0, 8, 2), (3, 20, 5)]).0.pages, 2);
+    assert_eq!(blocks_of(&[(0, 8, 2), (2, 0, 5), (7, 30, 1)]).0.pages, 2);
+    assert_eq!(blocks_of(&[(1, 8, 2)]).0.pages, 0);
+    assert_eq!(
+        blocks_of(&[(0, 0, 2)]).0,
+        plan::Layout { first: 0, pages: 0 }
+    );
+}
+
+#[test]
+fn long_extents_are_cut() {
+    let mut runs = Vec::new();
+    let long = 3 * (1u64 << 32);
+    let layout = plan::runs([(0, 1, long)].into_iter(), |at, count| {
+        runs.push((at, count));
+        Ok::<_, ()>(())
+    });
+    assert_eq!(layout.unwrap().pages, long);
+    let sum: u64 = runs.iter().map(|&(_, count)| u64::from(count)).sum();
+    assert_eq!(sum, long - 1);
+    assert!(runs
+        .windows(2)
+        .all(|w| w[0].0 + u64::from(w[0].1) == w[1].0));
+}
+
+#[test]
+fn errors_are_passed_on() {
+    let extents = [(0, 8, 4), (4, 20, 1)];
+    let mut calls = 0;
+    let result = plan::runs(extents.into_iter(), |_, _| {
+        calls += 1;
+        Err("no room")
+    });
+    assert_eq!((result, calls), (Err("no room"), 1));
+    let runs = [(8, 4)];
+    let single = plan::split(runs.into_iter(), 2, |_| Err("no"), |_, _| Ok(()));
+    let rest = plan::split(runs.into_iter(), 2, |_| Ok(()), |_, _| Err("no"));
+    assert_eq!((single, rest), (Err("no"), Err("no")));
+}
+
+proptest! {
+    /// Every page of a file is used once, in the order of the file: first page, map, image.
+    #[test]
+    fn every_page_has_its_use(
+        lengths in prop::collection::vec((1..40u64, 1..1000u64), 1..30),
+        count in 0..60usize,
+    ) {
+        let mut extents: Extents = Vec::new();
+        let (mut page, mut block) = (0, 1);
+        for (len, gap) in lengths {
+            block += gap;
+            extents.push((page, block, len));
+            page += len;
+            block += len;
+        }
+        let all: Vec<u64> = extents.iter().flat_map(|&(_, b, n)| b..b + n).collect();
+        let mut runs = Vec::new();
+        let layout = plan::runs(extents.into_iter(), |at, count| {
+            runs.push((at, count));
+            Ok::<_, ()>(())
+        }).unwrap();
+        prop_assert_eq!(layout.pages, page);
+
+        let (mut chain, mut rest) = (Vec::new(), Vec::new());
+        plan::split(
+            runs.into_iter(),
+            count,
+            |block| { chain.push(block); Ok::<_, ()>(()) },
+            |block, count| { rest.extend(block..block + u64::from(count)); Ok(()) },
+        ).unwrap();
+        prop_assert_eq!(chain.len() as u64, (count as u64).min(page - 1));
+        prop_assert_eq!([vec![layout.first], chain, rest].concat(), all);
     }
 }
