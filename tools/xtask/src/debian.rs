@@ -57,7 +57,7 @@ pub fn machine() -> Result<Machine> {
     key.text(&base.to_string_lossy());
     let folder = cache.join(key.finish());
 
-    let _lock = kernel::lock(&paths, "debian.lock")?;
+    let _lock = kernel::exclusive(&paths, "debian.lock")?;
     if !base.exists() {
         script(
             &paths,

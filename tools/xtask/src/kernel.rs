@@ -25,6 +25,7 @@ use crate::progress;
 
 mod config;
 mod host;
+pub mod kunit_py;
 mod lint;
 mod tree;
 
@@ -89,7 +90,7 @@ pub fn build(paths: &Paths, config: Config) -> Result<Built> {
         fs::write(folder.join(DONE), "")?;
         return Built::read(&folder);
     }
-    let _lock = lock(paths, "lock")?;
+    let _lock = lock(paths)?;
     let (_, folder) = make(paths, config)?;
     Built::read(&folder)
 }
@@ -102,7 +103,7 @@ pub fn build(paths: &Paths, config: Config) -> Result<Built> {
 /// As [`build`].
 pub fn build_folder(paths: &Paths, config: Config) -> Result<PathBuf> {
     packages::ensure_kernel()?;
-    let _lock = lock(paths, "lock")?;
+    let _lock = lock(paths)?;
     Ok(make(paths, config)?.0)
 }
 
@@ -158,7 +159,7 @@ fn result(paths: &Paths, config: Config, ours: &Path) -> Result<PathBuf> {
 /// As [`build`].
 pub fn source(paths: &Paths) -> Result<PathBuf> {
     packages::ensure_kernel()?;
-    let _lock = lock(paths, "lock")?;
+    let _lock = lock(paths)?;
     tree::prepare(paths)
 }
 
@@ -181,12 +182,17 @@ fn key(paths: &Paths, config: Config, ours: &Path) -> Result<String> {
     Ok(key.finish())
 }
 
-/// Builds take turns: two of them at once would only slow each other down.
+/// Kernel builds take turns: they share one source tree.
+fn lock(paths: &Paths) -> Result<Flock<fs::File>> {
+    exclusive(paths, "lock")
+}
+
+/// Waits until nobody else holds the file `name` of the cache, and holds it.
 ///
 /// # Errors
 ///
 /// When the cache cannot be written.
-pub fn lock(paths: &Paths, name: &str) -> Result<Flock<fs::File>> {
+pub fn exclusive(paths: &Paths, name: &str) -> Result<Flock<fs::File>> {
     let file = fs::File::create(paths.cache.join(name))?;
     let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => return Ok(lock),

@@ -60,6 +60,12 @@ enum Task {
     },
     /// Builds user-mode Linux with the KUnit suites and says where it is
     Uml,
+    /// Runs the KUnit suites with the kernel's own kunit.py
+    KunitPy {
+        /// Further arguments of `kunit.py run`
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Runs the long tests; one line counts them
     Torture(torture::Args),
     /// Measures swsusp and Dormouse in the same guest, one after the other
@@ -89,6 +95,7 @@ fn run(task: Task) -> Result<bool> {
             );
             Ok(true)
         }
+        Task::KunitPy { arguments } => kernel::kunit_py::run(&paths, &arguments),
         Task::Deb => {
             println!("{}", deb::build(&paths)?.display());
             Ok(true)

@@ -59,16 +59,30 @@ impl Toolchain {
         let mut make = Command::new("make");
         // A relative O= keeps kbuild's notes valid when a tree is copied.
         make.arg("-C").arg(tree).arg(format!("O={output}"));
-        make.args([
+        make.args(self.variables());
+        make.args(["KBUILD_BUILD_USER=dormouse", "KBUILD_BUILD_HOST=dormouse"]);
+        self.environment(&mut make);
+        make
+    }
+
+    /// What `make` has to be told of these programs.
+    pub fn variables(&self) -> Vec<String> {
+        let mut variables: Vec<String> = [
             "RUSTC=/usr/bin/rustc",
             "RUSTDOC=/usr/bin/rustdoc",
             "RUSTFMT=/usr/bin/rustfmt",
-        ]);
-        make.arg(format!("BINDGEN={}", self.bindgen.display()));
-        make.args(["KBUILD_BUILD_USER=dormouse", "KBUILD_BUILD_HOST=dormouse"]);
-        make.env("LIBCLANG_PATH", &self.libclang);
-        make.env("RUST_LIB_SRC", "/usr/lib/rustlib/src/rust/library");
-        make.env("LC_ALL", "C");
+        ]
+        .map(String::from)
+        .to_vec();
+        variables.push(format!("BINDGEN={}", self.bindgen.display()));
+        variables
+    }
+
+    /// Gives a program that calls `make` the environment for it.
+    pub fn environment(&self, command: &mut Command) {
+        command.env("LIBCLANG_PATH", &self.libclang);
+        command.env("RUST_LIB_SRC", "/usr/lib/rustlib/src/rust/library");
+        command.env("LC_ALL", "C");
         // An outer make and cargo leave settings that are not meant for kbuild.
         let foreign = [
             "MAKEFLAGS",
@@ -76,14 +90,14 @@ impl Toolchain {
             "MAKELEVEL",
             "LD_LIBRARY_PATH",
             "KBUILD_OUTPUT",
+            "RUSTFLAGS",
+            "ARCH",
+            "CROSS_COMPILE",
+            "LLVM",
         ];
-        for name in foreign
-            .into_iter()
-            .chain(["RUSTFLAGS", "ARCH", "CROSS_COMPILE", "LLVM"])
-        {
-            make.env_remove(name);
+        for name in foreign {
+            command.env_remove(name);
         }
-        make
     }
 }
 

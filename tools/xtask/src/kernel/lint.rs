@@ -24,7 +24,7 @@ const CLIPPY: &str = "/usr/bin/clippy-driver";
 /// As [`super::build`], and when clippy cannot be run.
 pub fn lint(paths: &Paths, config: Config) -> Result<Vec<(String, Output)>> {
     packages::ensure_kernel()?;
-    let _lock = lock(paths, "lock")?;
+    let _lock = lock(paths)?;
     let (output, _) = make(paths, config)?;
     let scratch = tempfile::tempdir()?;
     let metadata = scratch.path().join("metadata");
