@@ -165,6 +165,14 @@ fn journal(vm: &mut Vm, count: u32) -> Result<()> {
     Ok(())
 }
 
+/// Goes to sleep, comes back, and has lost nothing of the `count`th resume of this boot.
+fn cycle(vm: &mut Vm, load: &mut Load, verb: &str, count: u32) -> Result<()> {
+    sleep(vm, verb)?;
+    resume(vm)?;
+    load.goes_on(vm)?;
+    journal(vm, count)
+}
+
 fn cycles(lab: &Lab) -> Result<()> {
     let mut vm = machine(lab, false)?;
     boot_fresh(&mut vm)?;
@@ -202,11 +210,8 @@ fn dracut(lab: &Lab) -> Result<()> {
     let mut vm = machine(lab, true)?;
     boot_fresh(&mut vm)?;
     let mut load = Load::start(&mut vm)?;
-    for cycle in 1..=2 {
-        sleep(&mut vm, "hibernate")?;
-        resume(&mut vm)?;
-        load.goes_on(&mut vm)?;
-        journal(&mut vm, cycle)?;
+    for count in 1..=2 {
+        cycle(&mut vm, &mut load, "hibernate", count)?;
     }
     load.end(&mut vm)?;
     vm.assert_clean()
@@ -236,10 +241,7 @@ fn file(lab: &Lab) -> Result<()> {
     vm.set_append(&format!("{ROOT} {}", words.trim()));
     boot_fresh(&mut vm)?;
     let mut load = Load::start(&mut vm)?;
-    sleep(&mut vm, "hibernate")?;
-    resume(&mut vm)?;
-    load.goes_on(&mut vm)?;
-    journal(&mut vm, 1)?;
+    cycle(&mut vm, &mut load, "hibernate", 1)?;
     load.end(&mut vm)?;
     vm.assert_clean()
 }

@@ -11,7 +11,7 @@ use crate::paths::Paths;
 mod dist;
 mod host;
 mod kunit;
-mod scenarios;
+pub mod scenarios;
 mod style;
 
 /// What to check.
@@ -42,9 +42,15 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, other: Tally) {
+    /// Counts the tests of `other` as well.
+    pub fn add(&mut self, other: Tally) {
         self.passed += other.passed;
         self.failed += other.failed;
+    }
+
+    /// True when nothing failed.
+    pub fn all_passed(self) -> bool {
+        self.failed == 0
     }
 
     fn of(good: bool) -> Self {
@@ -117,5 +123,5 @@ pub fn run(paths: &Paths, args: &Args) -> Result<bool> {
         total.failed = 1;
     }
     println!("{} passed, {} failed", total.passed, total.failed);
-    Ok(total.failed == 0)
+    Ok(total.all_passed())
 }

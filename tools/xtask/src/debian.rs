@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 use vm_scenarios::debian::Machine;
 use vm_scenarios::Lab;
 
+use crate::check::{scenarios, Tally};
 use crate::hash::Key;
 use crate::kernel::{self, Config};
 use crate::paths::Paths;
@@ -101,29 +102,24 @@ pub fn machine() -> Result<Machine> {
 pub fn run(paths: &Paths, names: &[String]) -> Result<bool> {
     let made = machine()?;
     println!("{}", made.disk.parent().unwrap_or(&made.disk).display());
-    let mut good = true;
+    let lab = Lab {
+        system: made.system,
+        builtin: None,
+        // None of them builds modules.
+        build: PathBuf::new(),
+        debian: machine,
+    };
+    let logs = paths.cached("logs/debian")?;
+    let mut total = Tally::default();
     for name in names {
         let mut all = vm_scenarios::debian::SCENARIOS.iter();
         let scenario = all
             .find(|scenario| scenario.name == name)
             .with_context(|| format!("there is no scenario {name}"))?;
-        let mut lab = Lab {
-            builtin: None,
-            system: made.system.clone(),
-            // None of them builds modules.
-            build: PathBuf::new(),
-            debian: machine,
-        };
-        lab.system.logs = Some(paths.cached("logs/debian")?.join(name));
-        match (scenario.run)(&lab) {
-            Ok(()) => println!("ok     {name}"),
-            Err(error) => {
-                println!("FAILED {name}: {error:#}");
-                good = false;
-            }
-        }
+        let named = (name.clone(), *scenario);
+        total.add(scenarios::one(&named, &lab, logs.join(name)));
     }
-    Ok(good)
+    Ok(total.all_passed())
 }
 
 /// The release of Debian that runs here.

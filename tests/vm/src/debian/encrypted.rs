@@ -5,8 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{ensure, Result};
-use dormouse_vm::{Arrival, Vm};
-use serde_json::json;
+use dormouse_vm::{Arrival, Display, Vm};
 
 use super::{all_green, boot_fresh, journal, machine, sleep, BOOT};
 use crate::Lab;
@@ -14,15 +13,13 @@ use crate::Lab;
 /// What the initramfs writes to the kernel log before it asks.
 const ASKS: &str = "dormouse: asking for the passphrase";
 
-/// Presses keys: small letters, and newline.
-fn press(vm: &mut Vm, text: &str) -> Result<()> {
+/// Types small letters, and newline.
+fn enter(vm: &mut Vm, text: &str) -> Result<()> {
     for letter in text.chars() {
-        let code = match letter {
-            '\n' => "ret".to_string(),
-            other => other.to_string(),
-        };
-        let key = json!({ "type": "qcode", "data": code });
-        vm.qmp()?.command("send-key", json!({ "keys": [key] }))?;
+        match letter {
+            '\n' => vm.qmp()?.press("ret")?,
+            other => vm.qmp()?.press(&other.to_string())?,
+        }
         std::thread::sleep(Duration::from_millis(300));
     }
     Ok(())
@@ -33,8 +30,8 @@ fn answer(vm: &mut Vm, from: usize, text: &str) -> Result<usize> {
     let at = vm.log()?.wait_for(ASKS, from, BOOT)?;
     // The command needs a moment until it reads.
     std::thread::sleep(Duration::from_secs(5));
-    press(vm, text)?;
-    press(vm, "\n")?;
+    enter(vm, text)?;
+    enter(vm, "\n")?;
     Ok(at + 1)
 }
 
@@ -47,8 +44,7 @@ pub fn run(lab: &Lab) -> Result<()> {
     // The last console is the one that asks.
     let mut vm = machine(lab, false)?
         .append("console=tty0")
-        .qemu("-vga")
-        .qemu("std");
+        .display(Display::Graphics);
     boot_fresh(&mut vm)?;
     vm.run("echo teapot | dormouse key set --stdin --memory-mib 16 --passes 1 --lanes 1")?;
     all_green(&mut vm, &[])?;

@@ -6,7 +6,7 @@ use anyhow::{ensure, Result};
 use dormouse_vm::{Arrival, Vm};
 use serde_json::json;
 
-use super::{all_green, boot_fresh, journal, machine, resume, sleep, wait_for_state, Load, BOOT};
+use super::{all_green, boot_fresh, cycle, journal, machine, resume, wait_for_state, Load, BOOT};
 use crate::Lab;
 
 /// Sleeps by hybrid-sleep; the image is complete and the machine suspended then.
@@ -54,10 +54,7 @@ pub fn run(lab: &Lab) -> Result<()> {
         "mkdir -p /etc/systemd/sleep.conf.d && \
          printf '[Sleep]\\nHibernateDelaySec=15s\\n' > /etc/systemd/sleep.conf.d/delay.conf",
     )?;
-    sleep(&mut vm, "suspend-then-hibernate")?;
-    resume(&mut vm)?;
-    load.goes_on(&mut vm)?;
-    journal(&mut vm, 2)?;
+    cycle(&mut vm, &mut load, "suspend-then-hibernate", 2)?;
     load.end(&mut vm)?;
     vm.assert_clean()
 }

@@ -79,7 +79,9 @@ fn prepare(paths: &Paths, scenarios: &[Named]) -> Result<(Lab, PathBuf)> {
     Ok((lab, paths.cached("logs/scenarios")?))
 }
 
-fn one((name, scenario): &Named, lab: &Lab, logs: PathBuf) -> Tally {
+/// Runs one scenario on a copy of `lab` that keeps its logs in `logs`, and
+/// prints a line about it.
+pub fn one((name, scenario): &Named, lab: &Lab, logs: PathBuf) -> Tally {
     let start = Instant::now();
     // Logs of an earlier run would be taken for this one's.
     let _ = std::fs::remove_dir_all(&logs);
