@@ -185,6 +185,13 @@ fn swsusp(lab: &Lab) -> Result<()> {
     boot_fresh(&mut vm)?;
     let line = "none of swsusp is looked for: the setting encryptor forbids it";
     ensure!(vm.log()?.contains(line), "the log does not say '{line}'");
+    // Nor does it save one, which nobody would look for.
+    refused(
+        &mut vm,
+        "echo disk > /sys/power/state",
+        "Operation not permitted",
+    )?;
+    expect_result(&mut vm, -1, &["swsusp would save in clear"])?;
     vm.power_off()?;
     vm.set_append("resume=/dev/vda");
     ensure!(vm.boot()? == Arrival::Resumed, "swsusp did not resume");
