@@ -12,8 +12,7 @@ check() {
 }
 
 dormouse_modules() {
-    find "${srcmods:?}" -name 'dormouse_*.ko*' ! -name '*kunit*' 2> /dev/null |
-        sed -e 's,.*/,,' -e 's,\.ko.*,,' | sort -u
+    "${dracutsysrootdir-}/usr/lib/dormouse/initramfs-modules" own "${srcmods:?}"
 }
 
 # called by dracut
@@ -23,11 +22,9 @@ installkernel() {
         # Not only what this machine has loaded.
         hostonly='' instmods "$module"
     done
-    # What the crypto API asks for by name, and nothing depends on.
-    hostonly='' instmods -o crc32c crc32c_intel xxhash lzo lzo-rle lz4 zstd deflate \
-        gcm ctr ghash-generic ghash-clmulni-intel aes_generic aesni-intel \
-        chacha20poly1305 chacha_generic chacha-x86_64 poly1305_generic poly1305-x86_64 \
-        hmac sha256_generic sha256-ssse3
+    # Not all of them are there.
+    # shellcheck disable=SC2046 # one argument for each
+    hostonly='' instmods -o $("${dracutsysrootdir-}/usr/lib/dormouse/initramfs-modules" crypto)
 }
 
 # called by dracut
