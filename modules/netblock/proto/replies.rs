@@ -17,8 +17,12 @@ pub const SLOTS: usize = 16;
 
 const SIMPLE_BYTES: usize = 16;
 const CHUNK_BYTES: usize = 20;
-/// Bytes of contents that are looked at: offset and length of a hole.
-const INNER_MAX: usize = 12;
+/// What the contents of a chunk begin with. Data: their offset.
+const DATA_HEAD: u32 = 8;
+/// A hole, which is nothing else: its offset and its length.
+const HOLE_HEAD: u32 = 12;
+/// An error: its number and the length of its text.
+const ERROR_HEAD: u32 = 6;
 /// Most bytes of an error, which has a text of at most 4096.
 const ERROR_MAX: u32 = 8192;
 
@@ -363,26 +367,27 @@ impl Replies {
             wire::CHUNK_NONE if !chunk.done => return Err(Violation::Kind),
             wire::CHUNK_NONE => return self.over(chunk, table),
             wire::CHUNK_DATA if read => {
-                if chunk.left <= 8 || chunk.left > pending.len.saturating_add(8) {
+                let most = pending.len.saturating_add(DATA_HEAD);
+                if chunk.left <= DATA_HEAD || chunk.left > most {
                     return Err(Violation::Length);
                 }
-                8
+                DATA_HEAD
             }
             wire::CHUNK_HOLE if read => {
-                if chunk.left != 12 {
+                if chunk.left != HOLE_HEAD {
                     return Err(Violation::Length);
                 }
-                12
+                HOLE_HEAD
             }
             _ if kind & wire::CHUNK_ERROR != 0 => {
-                if !(6..=ERROR_MAX).contains(&chunk.left) {
+                if !(ERROR_HEAD..=ERROR_MAX).contains(&chunk.left) {
                     return Err(Violation::Length);
                 }
-                6
+                ERROR_HEAD
             }
             _ => return Err(Violation::Kind),
         };
-        self.expect(State::Inner(chunk), inner);
+        self.expect(State::Inner(chunk), inner as usize);
         Ok(Event::Nothing)
     }
 
@@ -436,4 +441,4 @@ impl Replies {
     }
 }
 
-const _: () = assert!(INNER_MAX <= CHUNK_BYTES && SLOTS <= 256);
+const _: () = assert!(HOLE_HEAD as usize <= CHUNK_BYTES && SLOTS <= 256);
