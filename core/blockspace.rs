@@ -246,8 +246,10 @@ impl Sector {
         self.put(sector).map_err(|e| {
             let name = self.device.name();
             if e == EROFS && !self.device.is_read_only() {
-                let why = format_args!("{name} is in use, by a mount or otherwise: an image on it can be looked at, but neither resumed nor erased");
-                return engine::fail(EBUSY, why);
+                return engine::fail(
+                    EBUSY,
+                    format_args!("{name} is in use, by a mount or otherwise: an image on it can be looked at, but neither resumed nor erased"),
+                );
             }
             engine::fail(e, format_args!("{what} on {name} could not be written"))
         })

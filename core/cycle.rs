@@ -92,8 +92,10 @@ fn settle() -> Result {
 
 fn stopped(engine: &Engine) -> Result {
     if engine.progress.abort_requested() {
-        let why = format_args!("stopped on request");
-        return Err(engine.fail(crate::errno::error(crate::errno::ECANCELED), why));
+        return Err(engine.fail(
+            crate::errno::error(crate::errno::ECANCELED),
+            format_args!("stopped on request"),
+        ));
     }
     Ok(())
 }

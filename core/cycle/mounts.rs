@@ -140,16 +140,20 @@ pub(super) fn check(engine: &Engine, header: &Header<'_>) -> Result {
     for was in header.mounted() {
         let uuid = Uuid(was.uuid);
         let now = now(&was).map_err(|e| {
-            let why = format_args!(
-                "the filesystem with UUID {uuid} could not be looked for; the image is kept"
-            );
-            engine.fail(e, why)
+            engine.fail(
+                e,
+                format_args!(
+                    "the filesystem with UUID {uuid} could not be looked for; the image is kept"
+                ),
+            )
         })?;
         match now {
             Now::Same => {}
             Now::Changed(name) => {
-                let why = format_args!("the filesystem on {name} (UUID {uuid}) was mounted since the image was saved, so to resume would damage it; the image is kept: write \"erase\" to /sys/power/hibernate/image");
-                return Err(engine.fail(errno::error(errno::ESTALE), why));
+                return Err(engine.fail(
+                    errno::error(errno::ESTALE),
+                    format_args!("the filesystem on {name} (UUID {uuid}) was mounted since the image was saved, so to resume would damage it; the image is kept: write \"erase\" to /sys/power/hibernate/image"),
+                ));
             }
             Now::Gone => pr_notice!(
                 "the filesystem with UUID {} that was on {} is not there, so nobody knows whether it was mounted since the image was saved\n",

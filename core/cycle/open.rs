@@ -118,24 +118,30 @@ fn recipe(engine: &Engine, header: &Header<'_>) -> Result<Recipe, Refusal> {
 fn suits(engine: &Engine, header: &Header<'_>) -> Result<(), Refusal> {
     let facts = &header.facts;
     if !same_kernel(facts) {
-        let why = format_args!(
-            "the image was made by another kernel ({} {}), not by this one; it is kept",
-            facts.release, facts.kversion
-        );
-        return Err(Refusal::Kept(engine.fail(errno::error(errno::ESTALE), why)));
+        return Err(Refusal::Kept(engine.fail(
+            errno::error(errno::ESTALE),
+            format_args!(
+                "the image was made by another kernel ({} {}), not by this one; it is kept",
+                facts.release, facts.kversion
+            ),
+        )));
     }
     if facts.ram_pages != uts::ram_pages() {
-        let why = format_args!(
-            "the image was made with {} kB of memory, and now there are {} kB; it is kept",
-            facts.ram_pages.saturating_mul(4),
-            uts::ram_pages().saturating_mul(4)
-        );
-        return Err(Refusal::Kept(engine.fail(errno::error(errno::ESTALE), why)));
+        return Err(Refusal::Kept(engine.fail(
+            errno::error(errno::ESTALE),
+            format_args!(
+                "the image was made with {} kB of memory, and now there are {} kB; it is kept",
+                facts.ram_pages.saturating_mul(4),
+                uts::ram_pages().saturating_mul(4)
+            ),
+        )));
     }
     if header.may_override() {
-        let why = format_args!("the image has pages in several versions, which this kernel cannot load yet; it is kept");
         return Err(Refusal::Kept(
-            engine.fail(errno::error(errno::EOPNOTSUPP), why),
+            engine.fail(
+                errno::error(errno::EOPNOTSUPP),
+                format_args!("the image has pages in several versions, which this kernel cannot load yet; it is kept"),
+            ),
         ));
     }
     Ok(())

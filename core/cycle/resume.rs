@@ -201,10 +201,12 @@ impl Resume {
 
 /// The storage found the mark of an image, and what it says makes no sense.
 fn unreadable(engine: &Engine, e: Error) -> Error {
-    let why = format_args!(
-        "the superblock of the image is damaged or cannot be read; nothing was changed"
-    );
-    engine.fail(e, why)
+    engine.fail(
+        e,
+        format_args!(
+            "the superblock of the image is damaged or cannot be read; nothing was changed"
+        ),
+    )
 }
 
 /// Somebody has given the place its own signature back, as `swapon` does, so

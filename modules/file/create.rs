@@ -47,8 +47,10 @@ pub(crate) fn create(request: &str) -> Result {
 
 fn parse(request: &str) -> Result<(&str, u64)> {
     let usage = |e: Error| {
-        let why = format_args!("a file is made of a path and its size in bytes, with K, M or G behind it or not: /PATH SIZE");
-        engine::fail(e, why)
+        engine::fail(
+            e,
+            format_args!("a file is made of a path and its size in bytes, with K, M or G behind it or not: /PATH SIZE"),
+        )
     };
     let (path, size) = request.rsplit_once(' ').ok_or_else(|| usage(EINVAL))?;
     let bytes = target::parse_unsigned(size).map_err(|_| usage(EINVAL))?;
@@ -60,16 +62,20 @@ fn parse(request: &str) -> Result<(&str, u64)> {
         .checked_next_multiple_of(BLOCK as u64)
         .ok_or_else(|| usage(EINVAL))?;
     if bytes < BYTES_MIN {
-        let why = format_args!("a file for images has {BYTES_MIN} bytes at least, and not {bytes}");
-        return Err(engine::fail(EINVAL, why));
+        return Err(engine::fail(
+            EINVAL,
+            format_args!("a file for images has {BYTES_MIN} bytes at least, and not {bytes}"),
+        ));
     }
     Ok((path, bytes))
 }
 
 fn failed(path: &str, e: Error) -> Error {
     if e == ENOSPC {
-        let why = format_args!("the filesystem of {path} has no room for a file of that size");
-        return engine::fail(e, why);
+        return engine::fail(
+            e,
+            format_args!("the filesystem of {path} has no room for a file of that size"),
+        );
     }
     engine::fail(e, format_args!("file {path} could not be written"))
 }
@@ -104,12 +110,14 @@ fn fill_existing(path: &str, file: &File, bytes: u64) -> Result {
         return Ok(());
     }
     if ours || info.bytes() != bytes || !is_zero(file, bytes)? {
-        let why = format_args!(
-            "file {path} is there already and has {} bytes{}; nothing was changed",
-            info.bytes(),
-            if ours { "" } else { ", not all of them zero" }
-        );
-        return Err(engine::fail(EEXIST, why));
+        return Err(engine::fail(
+            EEXIST,
+            format_args!(
+                "file {path} is there already and has {} bytes{}; nothing was changed",
+                info.bytes(),
+                if ours { "" } else { ", not all of them zero" }
+            ),
+        ));
     }
     write_all(file, bytes).map_err(|e| failed(path, e))
 }

@@ -87,15 +87,19 @@ impl FileStorage {
             Place::Target(text) => match Target::parse(text) {
                 Ok(Target::File(path)) => path,
                 _ => {
-                    let why = format_args!("writer file needs the path of a file as target");
-                    return Err(engine::fail(EINVAL, why));
+                    return Err(engine::fail(
+                        EINVAL,
+                        format_args!("writer file needs the path of a file as target"),
+                    ));
                 }
             },
             Place::Resume(_) => return Err(EINVAL),
         };
         pinned.filter(|p| p.path == *path).ok_or_else(|| {
-            let why = format_args!("file {path} is not configured: write it to target again");
-            engine::fail(ENODEV, why)
+            engine::fail(
+                ENODEV,
+                format_args!("file {path} is not configured: write it to target again"),
+            )
         })
     }
 }

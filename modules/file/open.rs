@@ -91,10 +91,9 @@ fn find(uuid: &[u8; 16], block: u64) -> Result<DevT> {
             Ok(dev)
         }
         (Some(one), Some(other)) => {
-            let why = format_args!(
+            Err(engine::fail(errno::error(errno::ENOTUNIQ), format_args!(
                 "{one} and {other} are copies of each other: name the one with the image by its number"
-            );
-            Err(engine::fail(errno::error(errno::ENOTUNIQ), why))
+            )))
         }
         _ => Err(ENODEV),
     }
@@ -184,8 +183,10 @@ impl Found {
                 let name = self.first.name();
                 let bad = e == errno::error(errno::EBADMSG);
                 let how = if bad { "is damaged" } else { "cannot be read" };
-                let why = format_args!("the block map of the image in the file on {name} {how}");
-                let e = engine::fail(e, why);
+                let e = engine::fail(
+                    e,
+                    format_args!("the block map of the image in the file on {name} {how}"),
+                );
                 // A space without blocks lets the engine give the image up.
                 if bad {
                     self.alone(false)
@@ -205,15 +206,19 @@ fn is_as_it_was(first: &First, label: &Label, state: &Sector) -> Result<bool> {
         .ok()
         .filter(|s| s.file == label.file);
     let Some(was) = was else {
-        let why = format_args!("the first page of the file on {name} is damaged");
-        return Err(engine::fail(errno::error(errno::EBADMSG), why));
+        return Err(engine::fail(
+            errno::error(errno::EBADMSG),
+            format_args!("the first page of the file on {name} is damaged"),
+        ));
     };
     let now = blockspace::filesystem(&first.device)?;
     if now.is_some_and(|now| now.fingerprint == was.fingerprint && now.uuid == label.uuid) {
         return Ok(true);
     }
-    let why = format_args!("the filesystem on {name} was mounted since the image was saved: to resume would damage it, so the image is given up");
-    engine::fail(errno::error(errno::ESTALE), why);
+    engine::fail(
+        errno::error(errno::ESTALE),
+        format_args!("the filesystem on {name} was mounted since the image was saved: to resume would damage it, so the image is given up"),
+    );
     Ok(false)
 }
 
@@ -244,8 +249,10 @@ pub(crate) fn open(place: Place<'_>, pinned: Option<Arc<Pinned>>) -> Result<File
         Ok(None) => return Err(ENODEV),
         Err(e) => {
             let name = first.name();
-            let why = format_args!("the superblock in the file on {name} is damaged");
-            return Err(engine::fail(e.into(), why));
+            return Err(engine::fail(
+                e.into(),
+                format_args!("the superblock in the file on {name} is damaged"),
+            ));
         }
     };
     let map = superblock.storage_private.first_chunk();

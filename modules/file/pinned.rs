@@ -59,10 +59,9 @@ fn runs(path: &str, file: &PinnedFile, blocks: u64) -> Result<(u64, KVVec<(u64, 
     })?;
     let next = layout.pages;
     if next != blocks {
-        let why = format_args!(
+        return Err(engine::fail(EINVAL, format_args!(
             "file {path} cannot be used: only {next} of its {blocks} pages are where a device can be told to write"
-        );
-        return Err(engine::fail(EINVAL, why));
+        )));
     }
     Ok((layout.first, runs))
 }
@@ -79,12 +78,16 @@ fn open_checked(path: &str) -> Result<(File, u64)> {
     let mut first = Buf::new(BLOCK)?;
     let got = file.read(0, &mut first)?;
     if got < BLOCK || page::decode_label(&first).is_err() {
-        let why = format_args!("file {path} was not made for images: write \"{path} SIZE\" to /sys/power/hibernate/modules/file/create, with a path that is not there yet");
-        return Err(engine::fail(EINVAL, why));
+        return Err(engine::fail(
+            EINVAL,
+            format_args!("file {path} was not made for images: write \"{path} SIZE\" to /sys/power/hibernate/modules/file/create, with a path that is not there yet"),
+        ));
     }
     if bytes < BYTES_MIN || bytes % BLOCK as u64 != 0 {
-        let why = format_args!("file {path} has {bytes} bytes: it needs a multiple of {BLOCK}, and {BYTES_MIN} at least");
-        return Err(engine::fail(EINVAL, why));
+        return Err(engine::fail(
+            EINVAL,
+            format_args!("file {path} has {bytes} bytes: it needs a multiple of {BLOCK}, and {BYTES_MIN} at least"),
+        ));
     }
     Ok((file, bytes / BLOCK as u64))
 }
@@ -105,10 +108,9 @@ impl Pinned {
         let device = Arc::new(BlockDevice::of_file(&file)?, GFP_KERNEL)?;
         let found = blockspace::filesystem(&device)?;
         let found = found.filter(|found| found.devices == 1).ok_or_else(|| {
-            let why = format_args!(
+            engine::fail(errno::error(errno::EOPNOTSUPP), format_args!(
                 "file {path} is on a filesystem that is made of several devices, or whose own device cannot be told"
-            );
-            engine::fail(errno::error(errno::EOPNOTSUPP), why)
+            ))
         })?;
         let pinned = Pinned {
             path: Text::format(format_args!("{path}")),
@@ -130,8 +132,10 @@ impl Pinned {
     fn settle(mut self) -> Result<Pinned> {
         let (was, state) = self.first.read()?.ok_or_else(|| {
             let path = &self.path;
-            let why = format_args!("file {path} has something else on the device than in memory");
-            engine::fail(EIO, why)
+            engine::fail(
+                EIO,
+                format_args!("file {path} has something else on the device than in memory"),
+            )
         })?;
         self.label.file = was.file;
         if was.block != self.label.block {
@@ -235,13 +239,15 @@ impl Pinned {
         this.warn_about_resume();
         let (chain, map) = this.split(blocks_for(this.runs.len().saturating_add(1)))?;
         if map.total() < at_least || map.total() == 0 {
-            let why = format_args!(
-                "file {} has {} kB for an image, which may need {} kB",
-                this.path,
-                map.total().saturating_mul(4),
-                at_least.saturating_mul(4)
-            );
-            return Err(engine::fail(ENOSPC, why));
+            return Err(engine::fail(
+                ENOSPC,
+                format_args!(
+                    "file {} has {} kB for an image, which may need {} kB",
+                    this.path,
+                    map.total().saturating_mul(4),
+                    at_least.saturating_mul(4)
+                ),
+            ));
         }
         let id = new_id();
         let device = &this.first.device;

@@ -69,12 +69,16 @@ pub(crate) fn of_info(info: &Info) -> Option<(Error, &'static str)> {
 /// Says why the file at `path` could not be opened.
 pub(crate) fn of_open(path: &str, e: Error) -> Error {
     if e == ENOENT {
-        let why = format_args!("there is no file {path}: write \"{path} SIZE\" to /sys/power/hibernate/modules/file/create");
-        return engine::fail(e, why);
+        return engine::fail(
+            e,
+            format_args!("there is no file {path}: write \"{path} SIZE\" to /sys/power/hibernate/modules/file/create"),
+        );
     }
     if e == errno::error(errno::ELOOP) {
-        let why = format_args!("{path} is a symbolic link: name the file itself");
-        return engine::fail(e, why);
+        return engine::fail(
+            e,
+            format_args!("{path} is a symbolic link: name the file itself"),
+        );
     }
     if e == EINVAL {
         return engine::fail(e, format_args!("{path} is not an ordinary file"));
@@ -85,10 +89,9 @@ pub(crate) fn of_open(path: &str, e: Error) -> Error {
 /// Says why the blocks of the file at `path` cannot be kept where they are.
 pub(crate) fn of_pin(path: &str, fs: &str, e: Error) -> Error {
     if e == errno::error(errno::ENODATA) {
-        let why = format_args!(
+        return engine::fail(EINVAL, format_args!(
             "file {path} has holes, or parts that were allocated but never written: they are no place for an image"
-        );
-        return engine::fail(EINVAL, why);
+        ));
     }
     if e == ETXTBSY {
         return engine::fail(
@@ -97,22 +100,19 @@ pub(crate) fn of_pin(path: &str, fs: &str, e: Error) -> Error {
         );
     }
     if e == EBUSY {
-        let why = format_args!(
+        return engine::fail(e, format_args!(
             "file {path} is in use: as swap space, by somebody who reads it, or by an exclusive operation of the filesystem"
-        );
-        return engine::fail(e, why);
+        ));
     }
     if e == EINVAL && fs == "btrfs" {
-        let why = format_args!(
+        return engine::fail(e, format_args!(
             "file {path} shares blocks with a copy or a snapshot, is compressed, or is on a filesystem of several devices: btrfs does not leave its blocks where they are"
-        );
-        return engine::fail(e, why);
+        ));
     }
     if e == EINVAL {
-        let why = format_args!(
+        return engine::fail(e, format_args!(
             "file {path} shares blocks with a copy (reflink), or is not on the main device of its filesystem"
-        );
-        return engine::fail(e, why);
+        ));
     }
     engine::fail(
         e,

@@ -32,8 +32,10 @@ pub(crate) fn server_error(server: &Server, error: u32, op: Op, flush: bool) -> 
         28 => ENOSPC,
         _ => EIO,
     };
-    let why = format_args!("{server}: the server answered a {what} with error {error}");
-    engine::fail(e, why)
+    engine::fail(
+        e,
+        format_args!("{server}: the server answered a {what} with error {error}"),
+    )
 }
 
 /// Says why something did not work, once.
@@ -74,14 +76,16 @@ pub(crate) fn reason(server: &Server, failure: Failure) -> (Error, Option<Text<S
             };
             (e, why)
         }
-        Failure::Broken(why) => {
-            let why = format_args!("the server does not keep to the protocol: {why}");
-            (errno::error(errno::EPROTO), say(why))
-        }
-        Failure::Server(error) => {
-            let why = format_args!("the server answered with error {error}");
-            (EIO, say(why))
-        }
+        Failure::Broken(why) => (
+            errno::error(errno::EPROTO),
+            say(format_args!(
+                "the server does not keep to the protocol: {why}"
+            )),
+        ),
+        Failure::Server(error) => (
+            EIO,
+            say(format_args!("the server answered with error {error}")),
+        ),
     }
 }
 

@@ -56,8 +56,10 @@ fn server(place: Place<'_>) -> Result<Server> {
     };
     let ip: IpAddr = nbd.host.parse().map_err(|_| {
         let host = nbd.host;
-        let why = format_args!("{host} is a name: the kernel has no way to look it up, so give an address, such as nbd://192.0.2.1/export");
-        engine::fail(EINVAL, why)
+        engine::fail(
+            EINVAL,
+            format_args!("{host} is a name: the kernel has no way to look it up, so give an address, such as nbd://192.0.2.1/export"),
+        )
     })?;
     Ok(Server {
         address: SocketAddr::new(ip, nbd.port),
@@ -69,8 +71,10 @@ fn server(place: Place<'_>) -> Result<Server> {
 /// For a save; there has to be a target.
 fn save_server(place: Place<'_>) -> Result<Server> {
     if let Place::Target("auto") = place {
-        let why = format_args!("netblock needs a target, such as nbd://192.0.2.1/export");
-        return Err(engine::fail(EINVAL, why));
+        return Err(engine::fail(
+            EINVAL,
+            format_args!("netblock needs a target, such as nbd://192.0.2.1/export"),
+        ));
     }
     server(place)
 }
@@ -79,8 +83,10 @@ fn look(server: &Server) -> Result<Seen> {
     let mut block = Buf::new(BLOCK)?;
     let terms = attempt::alone(server, false, |link, deadline| {
         if link.terms.size < BLOCK as u64 {
-            let why = format_args!("{server}: the export is empty");
-            return Err(Failure::Here(engine::fail(ENOSPC, why)));
+            return Err(Failure::Here(engine::fail(
+                ENOSPC,
+                format_args!("{server}: the export is empty"),
+            )));
         }
         if let Err(unfit) = link.terms.check() {
             let e = errno::error(errno::EOPNOTSUPP);
@@ -125,8 +131,10 @@ fn is_blank(link: &mut Link, buf: &mut [u8], deadline: Deadline) -> Result<bool,
 /// Makes sure that an image may go to the export.
 fn check_free(server: &Server, seen: &Seen) -> Result {
     if seen.terms.read_only() {
-        let why = format_args!("{server}: the export is read-only");
-        return Err(engine::fail(EROFS, why));
+        return Err(engine::fail(
+            EROFS,
+            format_args!("{server}: the export is read-only"),
+        ));
     }
     match seen.found {
         Found::Ours { image, .. } => {
@@ -135,8 +143,10 @@ fn check_free(server: &Server, seen: &Seen) -> Result {
                 .as_ref()
                 .is_some_and(|sb| sb.state.is_image());
             if image && (held || seen.superblock.is_none()) {
-                let why = format_args!("{server}: the export holds an image that was not resumed; write \"erase\" to /sys/power/hibernate/image if nobody wants it");
-                return Err(engine::fail(EBUSY, why));
+                return Err(engine::fail(
+                    EBUSY,
+                    format_args!("{server}: the export holds an image that was not resumed; write \"erase\" to /sys/power/hibernate/image if nobody wants it"),
+                ));
             }
             return Ok(());
         }
@@ -158,8 +168,10 @@ fn check_free(server: &Server, seen: &Seen) -> Result {
     if blank {
         return Ok(());
     }
-    let why = format_args!("{server}: the export holds something else, such as a filesystem; write 1 to /sys/power/hibernate/modules/netblock/claim if it may be lost");
-    Err(engine::fail(EEXIST, why))
+    Err(engine::fail(
+        EEXIST,
+        format_args!("{server}: the export holds something else, such as a filesystem; write 1 to /sys/power/hibernate/modules/netblock/claim if it may be lost"),
+    ))
 }
 
 /// How much the export could hold. May sleep.
@@ -224,11 +236,13 @@ pub(crate) fn open(sweeper: &Arc<Sweeper>, place: Place<'_>) -> Result<NetSpace>
         return Err(ENODEV);
     };
     if size > seen.terms.size {
-        let why = format_args!(
-            "{server}: the export has shrunk from {size} bytes to {}, and the image with it",
-            seen.terms.size
-        );
-        return Err(engine::fail(errno::error(errno::ESTALE), why));
+        return Err(engine::fail(
+            errno::error(errno::ESTALE),
+            format_args!(
+                "{server}: the export has shrunk from {size} bytes to {}, and the image with it",
+                seen.terms.size
+            ),
+        ));
     }
     let blocks = mark::blocks(seen.terms.size);
     make(sweeper, server, &seen, blocks, FEW_WRITES)

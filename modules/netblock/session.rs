@@ -421,8 +421,10 @@ impl Session {
             (state.written_len, state.overflow)
         };
         if overflow {
-            let why = format_args!("{}: the connection was lost, and too much was written since the last flush to look whether it is all there", self.server);
-            return Err(engine::fail(EIO, why));
+            return Err(engine::fail(
+                EIO,
+                format_args!("{}: the connection was lost, and too much was written since the last flush to look whether it is all there", self.server),
+            ));
         }
         pr_notice!("{}: the connection was lost; looking whether all {} writes since the last flush are there\n", self.server, count);
         let mut next = 0usize;
@@ -433,8 +435,10 @@ impl Session {
                 let room = room.ok_or(Failure::Here(EINVAL))?;
                 link.read(written.offset, room, deadline)?;
                 if xxh64(room) != written.sum {
-                    let why = format_args!("{}: the server has lost what it had taken: it was restarted, and its medium did not have everything", self.server);
-                    return Err(Failure::Here(engine::fail(EIO, why)));
+                    return Err(Failure::Here(engine::fail(
+                        EIO,
+                        format_args!("{}: the server has lost what it had taken: it was restarted, and its medium did not have everything", self.server),
+                    )));
                 }
                 next = next.saturating_add(1);
             }

@@ -171,8 +171,10 @@ impl Space for NetSpace {
             // A write whose reply was lost may have been done.
             if there.is_some() && there != known && there != next {
                 let server = &self.session.server;
-                let why = format_args!("{server}: another machine has written to the export meanwhile: every machine needs one of its own");
-                return Err(Failure::Here(engine::fail(errno::error(errno::ESTALE), why)));
+                return Err(Failure::Here(engine::fail(
+                    errno::error(errno::ESTALE),
+                    format_args!("{server}: another machine has written to the export meanwhile: every machine needs one of its own"),
+                )));
             }
             block.fill(0);
             let to = block.get_mut(..mark::SECTOR).ok_or(Failure::Here(EINVAL))?;

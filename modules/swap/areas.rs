@@ -71,12 +71,16 @@ fn wanted(place: Place<'_>) -> Result<Wanted<'_>> {
         Target::File(path) => Wanted::File(path),
         Target::Uuid(uuid) => Wanted::Uuid(uuid),
         Target::UuidOffset { .. } => {
-            let why = format_args!("target {text} is not a swap area: choose writer file");
-            return Err(engine::fail(EINVAL, why));
+            return Err(engine::fail(
+                EINVAL,
+                format_args!("target {text} is not a swap area: choose writer file"),
+            ));
         }
         Target::Nbd(_) => {
-            let why = format_args!("target {text} is not a swap area: choose writer netblock");
-            return Err(engine::fail(EINVAL, why));
+            return Err(engine::fail(
+                EINVAL,
+                format_args!("target {text} is not a swap area: choose writer netblock"),
+            ));
         }
     })
 }
@@ -203,14 +207,18 @@ pub(crate) fn choose(place: Place<'_>, tell: bool) -> Result<KVec<Candidate>> {
 fn none(wanted: &Wanted<'_>, refused: Option<(KVec<u8>, &'static str)>) -> Result<KVec<Candidate>> {
     if let Some((name, why)) = refused {
         let name = core::str::from_utf8(&name).unwrap_or("?");
-        let why = format_args!("no swap area can take an image: {name} {why}");
-        return Err(engine::fail(EINVAL, why));
+        return Err(engine::fail(
+            EINVAL,
+            format_args!("no swap area can take an image: {name} {why}"),
+        ));
     }
     if let Wanted::All = wanted {
         return Ok(KVec::new());
     }
-    let why = format_args!("the target is not an active swap area");
-    Err(engine::fail(ENODEV, why))
+    Err(engine::fail(
+        ENODEV,
+        format_args!("the target is not an active swap area"),
+    ))
 }
 
 /// Says so when the next boot will look for the image somewhere else.

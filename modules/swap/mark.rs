@@ -161,8 +161,10 @@ impl Part {
         let now = self.header.look()?;
         if let Found::Other(_) = sector::decode(&now) {
             let name = self.header.name();
-            let why = format_args!("{name} carries the mark of something else by now");
-            return Err(engine::fail(errno::error(errno::ESTALE), why));
+            return Err(engine::fail(
+                errno::error(errno::ESTALE),
+                format_args!("{name} carries the mark of something else by now"),
+            ));
         }
         Ok(now)
     }

@@ -70,16 +70,20 @@ fn find_primary(at: &ResumeDevice) -> Result<Primary> {
             return Err(ENODEV);
         }
         let name = header.name();
-        let why = format_args!("the mark of the image on {name} is damaged, so the image cannot be found: it is not restored");
-        return Err(engine::fail(errno::error(errno::EBADMSG), why));
+        return Err(engine::fail(
+            errno::error(errno::EBADMSG),
+            format_args!("the mark of the image on {name} is damaged, so the image cannot be found: it is not restored"),
+        ));
     };
     if record.role == Role::Member {
         if !image {
             return Err(ENODEV);
         }
         let (name, (major, minor)) = (header.name(), record.primary);
-        let why = format_args!("{name} only holds a part of an image, which began on {major}:{minor} when it was saved: resume= has to name that swap area");
-        return Err(engine::fail(ENXIO, why));
+        return Err(engine::fail(
+            ENXIO,
+            format_args!("{name} only holds a part of an image, which began on {major}:{minor} when it was saved: resume= has to name that swap area"),
+        ));
     }
     let bytes = sector::superblock(&last).ok_or(EINVAL)?;
     let superblock = Superblock::decode(bytes).ok().flatten();
@@ -265,12 +269,17 @@ fn open_complete(primary: Primary) -> Result<SwapSpace> {
     for wanted in list.iter().skip(1) {
         let label = &wanted.label;
         let (member, marked) = find_member(wanted, &list, &parts, record).map_err(|e| {
-            engine::fail(e, format_args!("swap area {label}, which holds a part of the image, is not there; the image is kept"))
+            engine::fail(
+                e,
+                format_args!("swap area {label}, which holds a part of the image, is not there; the image is kept"),
+            )
         })?;
         if !marked {
             dead = true;
-            let why = format_args!("swap area {label}, which holds a part of the image, was put to use after it was saved");
-            engine::fail(errno::error(errno::ESTALE), why);
+            engine::fail(
+                errno::error(errno::ESTALE),
+                format_args!("swap area {label}, which holds a part of the image, was put to use after it was saved"),
+            );
         }
         parts.push(member, GFP_KERNEL)?;
     }

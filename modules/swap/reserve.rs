@@ -231,12 +231,14 @@ pub(crate) fn reserve(chosen: &[Candidate], want: u64, at_least: u64) -> Result<
     set_keeps_aside(&mut taken)?;
     let (chain, data) = set_map_aside(&mut taken, want)?;
     if data < at_least || data == 0 {
-        let why = format_args!(
-            "the swap areas only gave {} kB of the {} kB that the image may need",
-            data.saturating_mul(4),
-            at_least.saturating_mul(4)
-        );
-        return Err(engine::fail(ENOSPC, why));
+        return Err(engine::fail(
+            ENOSPC,
+            format_args!(
+                "the swap areas only gave {} kB of the {} kB that the image may need",
+                data.saturating_mul(4),
+                at_least.saturating_mul(4)
+            ),
+        ));
     }
     let (map, used) = make_map(&taken, data)?;
     finish(&used, map, &chain, slots)

@@ -61,8 +61,8 @@ pub struct Device {
 
 // As `makedev()` of Linux packs them.
 fn number(dev: u64) -> (u32, u32) {
-    let major = (dev >> 8 & 0xfff) | (dev >> 32 & 0xffff_f000);
-    let minor = (dev & 0xff) | (dev >> 12 & 0xffff_ff00);
+    let major = ((dev >> 8) & 0xfff) | ((dev >> 32) & 0xffff_f000);
+    let minor = (dev & 0xff) | ((dev >> 12) & 0xffff_ff00);
     (major as u32, minor as u32)
 }
 

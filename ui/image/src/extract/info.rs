@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::x86::Map;
+use crate::place::hex;
 
 /// Most pages that look like it which are kept: copies are in files, too.
 pub(super) const CANDIDATES_MAX: usize = 64;
@@ -62,7 +63,7 @@ impl Info {
 
     /// Whether it is the text of this very build, as far as it says so.
     fn is_of(&self, build_id: &[u8]) -> bool {
-        let digits: String = build_id.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits = hex(build_id);
         self.get("BUILD-ID")
             .is_none_or(|id| digits.is_empty() || id == digits)
     }
