@@ -133,7 +133,8 @@ fn suite() -> Result<String> {
         .to_string())
 }
 
-fn as_root(program: &str) -> Command {
+/// A command that runs as root, by way of sudo where this does not.
+pub fn as_root(program: &str) -> Command {
     if nix::unistd::geteuid().is_root() {
         return Command::new(program);
     }

@@ -12,6 +12,7 @@ mod check;
 mod deb;
 mod debian;
 mod demo;
+mod fresh;
 mod guest;
 mod hash;
 mod kernel;
@@ -66,6 +67,8 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Runs make in a clone of this checkout in a new Debian that has nothing else
+    Fresh(fresh::Args),
     /// Runs the long tests; one line counts them
     Torture(torture::Args),
     /// Measures swsusp and Dormouse in the same guest, one after the other
@@ -96,6 +99,7 @@ fn run(task: Task) -> Result<bool> {
             Ok(true)
         }
         Task::KunitPy { arguments } => kernel::kunit_py::run(&paths, &arguments),
+        Task::Fresh(args) => fresh::run(&paths, &args),
         Task::Deb => {
             println!("{}", deb::build(&paths)?.display());
             Ok(true)

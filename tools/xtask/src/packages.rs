@@ -93,6 +93,13 @@ pub const DEBIAN: &[Need] = &[
     need(&["util-linux"], "its swap space"),
 ];
 
+/// What a new Debian in a folder takes.
+pub const FRESH: &[Need] = &[
+    need(&["mmdebstrap"], "installs Debian in a folder"),
+    need(&["git"], "clones this checkout"),
+    need(&["util-linux"], "mounts for it alone"),
+];
+
 /// What the kernel's tools for netlink specifications take.
 pub const YNL: &[Need] = &[
     need(&["python3"], "runs them"),

@@ -45,7 +45,12 @@ pub fn shellcheck(paths: &Paths) -> Result<Tally> {
 /// Files that begin as scripts do.
 fn scripts(paths: &Paths) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for folder in ["dist", "tests/dist", "tools/xtask/src/debian"] {
+    for folder in [
+        "dist",
+        "tests/dist",
+        "tools/xtask/src/debian",
+        "tools/xtask/src/fresh",
+    ] {
         files.extend(files_below(&paths.root.join(folder))?);
     }
     files.retain(|file| {
