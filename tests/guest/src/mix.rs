@@ -72,7 +72,7 @@ pub fn fill(seed: u64, page: u64, out: &mut [u8]) {
             match index % 4 {
                 0 => 0xffff_8880_0000_0000 | (random & 0x00ff_fff8),
                 1 => random & 0xff,
-                2 => u64::from(random as u16) << 32 | 0x48,
+                2 => (u64::from(random as u16) << 32) | 0x48,
                 _ => 0,
             }
         }),

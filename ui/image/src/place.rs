@@ -4,7 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
@@ -57,11 +56,7 @@ pub enum Found {
 
 /// Two small digits for each byte.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // A String takes everything.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Place {

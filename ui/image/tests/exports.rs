@@ -56,7 +56,7 @@ fn negotiate(client: &mut TcpStream, flags: u16) -> std::io::Result<()> {
     client.write_all(GREETING)?;
     // Flags, and the option for structured replies.
     skip(client, 4 + 16)?;
-    client.write_all(&answer(8, 1 << 31 | 1, b""))?;
+    client.write_all(&answer(8, (1 << 31) | 1, b""))?;
     // The export "x" and one fact.
     skip(client, 16 + 4 + 1 + 2 + 2)?;
     let fact = [&[0, 0][..], &SIZE.to_be_bytes(), &flags.to_be_bytes()].concat();
@@ -97,7 +97,7 @@ fn negotiations_that_fail() {
         skip(client, 4 + 16)?;
         client.write_all(&answer(8, 1, b""))?;
         skip(client, 16 + 4 + 1 + 2 + 2)?;
-        client.write_all(&answer(7, 1 << 31 | 6, b"no \x1bsuch thing"))
+        client.write_all(&answer(7, (1 << 31) | 6, b"no \x1bsuch thing"))
     });
     refuses(
         &none,

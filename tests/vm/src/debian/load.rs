@@ -142,7 +142,7 @@ impl Load {
         let count = transactions(vm)?;
         ensure!(count >= self.transactions, "transactions were lost");
         let said = vm.run(
-            "systemctl stop postgresql && v=$(cat /etc/postgresql-version) && \
+            "systemctl stop postgresql 'postgresql@*' && v=$(cat /etc/postgresql-version) && \
              su postgres -c \"/usr/lib/postgresql/$v/bin/pg_checksums --check -D /var/lib/postgresql/$v/main\"",
         )?;
         ensure!(said.contains("Bad checksums:  0"), "pg_checksums: {said}");

@@ -60,13 +60,13 @@ pub struct Liar {
 fn be64(bytes: &[u8], at: usize) -> u64 {
     bytes[at..at + 8]
         .iter()
-        .fold(0, |n, &b| n << 8 | u64::from(b))
+        .fold(0, |n, &b| (n << 8) | u64::from(b))
 }
 
 fn be32(bytes: &[u8], at: usize) -> u32 {
     bytes[at..at + 4]
         .iter()
-        .fold(0, |n, &b| n << 8 | u32::from(b))
+        .fold(0, |n, &b| (n << 8) | u32::from(b))
 }
 
 impl Liar {
@@ -155,7 +155,7 @@ fn negotiate(shared: &Shared, client: &mut TcpStream) -> Result<()> {
             Ok(client.write_all(&bytes)?)
         };
         if option != 7 {
-            answer(1 << 31 | 1, b"")?;
+            answer((1 << 31) | 1, b"")?;
             continue;
         }
         let size = shared.lock().bytes.len() as u64;
