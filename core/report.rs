@@ -12,6 +12,8 @@ use crate::progress::{Progress, Step};
 use crate::text::Text;
 use core::fmt;
 use kernel::prelude::*;
+#[cfg(CONFIG_DORMOUSE_KUNIT_TEST)]
+use kernel::sync::Arc;
 use kernel::sync::{new_mutex, Mutex};
 
 /// Longest sentence, in bytes.
@@ -59,11 +61,24 @@ pub struct Report {
 
 impl Report {
     /// No outcome yet; steps are taken from `progress`.
-    pub fn new(progress: &'static Progress) -> impl PinInit<Self> {
+    pub(crate) fn new(progress: &'static Progress) -> impl PinInit<Self> {
         pin_init!(Self {
             last <- new_mutex!(Outcome::new(), "dormouse::report"),
             progress,
         })
+    }
+
+    /// One that belongs to no engine, for KUnit. It is made in this crate because
+    /// lockdep wants one name for a class, and each crate that initialises the
+    /// lock has a copy of the name. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    #[cfg(CONFIG_DORMOUSE_KUNIT_TEST)]
+    #[inline(never)]
+    pub fn alone(progress: &'static Progress) -> Result<Arc<Self>> {
+        Arc::pin_init(Self::new(progress), GFP_KERNEL)
     }
 
     /// Forgets the last outcome: a new cycle begins. May sleep.

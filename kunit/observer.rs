@@ -140,7 +140,7 @@ fn progress_is_told_now_and_then() -> Verdict {
 fn results_and_warnings_are_told_once() -> Verdict {
     let notes = Notes::new()?;
     let _observation = watch(&notes)?;
-    let report = Arc::pin_init(Report::new(&PROGRESS), GFP_KERNEL)?;
+    let report = Report::alone(&PROGRESS)?;
     report.warn(format_args!("beware"));
     check_eq!(report.fail(EIO, format_args!("first")), EIO);
     check_eq!(report.fail(ENOMEM, format_args!("second")), ENOMEM);
