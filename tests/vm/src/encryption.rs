@@ -65,11 +65,6 @@ pub const SCENARIOS: &[Scenario] = &[
         "planted key and passphrase: in a plain image, in no encrypted one, nor in log or sysfs",
         secrets,
     ),
-    Scenario::long(
-        "secrets-in-swap",
-        "little memory: what was swapped out is in clear where it was swapped to, not with the image",
-        swapped,
-    ),
 ];
 
 /// What /init does before it looks for an image, if it is told to.
@@ -393,11 +388,7 @@ fn forged(lab: &Lab) -> Result<()> {
 const PLANTED: &str = "planted key of 32 bytes, or more";
 
 fn leaks(vm: &Vm) -> Result<[bool; 2]> {
-    leaks_on(vm, 0)
-}
-
-fn leaks_on(vm: &Vm, number: usize) -> Result<[bool; 2]> {
-    let disk = vm.get_disk(number)?;
+    let disk = vm.get_disk(0)?;
     let found = |text: &str| -> Result<bool> { Ok(disk.find(text.as_bytes(), 0)?.is_some()) };
     Ok([found(PLANTED)?, found(PASSPHRASE)?])
 }
@@ -419,33 +410,6 @@ fn verify(disk: &Disk) -> Result<()> {
     let wrong = encrypted::read(&superblock, &blocks, PASSPHRASE.as_bytes());
     ensure!(wrong.is_err(), "another key opens it");
     Ok(())
-}
-
-fn swapped(lab: &Lab) -> Result<()> {
-    let machine = machine(lab)?.mem(256).swap_disk("512M")?;
-    let mut vm = with_program(machine, "/sbin/swapon")?;
-    vm.boot()?;
-    // What the kernel swaps out goes to the second disk, the image to the first.
-    vm.run("/sbin/swapon -p 1 /dev/vda && /sbin/swapon -p 9 /dev/vdb")?;
-    prepare(&mut vm)?;
-    set(&mut vm, "target", "/dev/vda")?;
-    set_key(&mut vm, "aes-gcm")?;
-    // A process that holds the passphrase and is not used any more.
-    vm.run("(P=$(cat /etc/passphrase) sleep 100000 > /dev/null 2>&1 &)")?;
-    // Others take its memory.
-    vm.run("mkdir /fill && mount -t tmpfs -o size=100% none /fill && head -c 220M /dev/zero > /fill/all")?;
-    vm.hibernate()?;
-    ensure!(
-        leaks_on(&vm, 0)? == [false, false],
-        "the image holds secrets in clear"
-    );
-    ensure!(
-        leaks_on(&vm, 1)? == [false, true],
-        "nothing was swapped out, so this shows nothing"
-    );
-    vm.set_append(UNLOCKED);
-    resume(&mut vm)?;
-    vm.assert_clean()
 }
 
 fn secrets(lab: &Lab) -> Result<()> {
