@@ -110,8 +110,10 @@ impl Hooks for Cycle {
             // A boot with the same setting would not look for an image of swsusp.
             if seal::wanted(engine).is_some() {
                 engine.report.clear();
-                let why = "encryptor is set and enabled is 0: swsusp would save in clear; set enabled to 1, or encryptor to none";
-                return Err(engine.fail(EPERM, format_args!("{why}")));
+                return Err(engine.fail(
+                    EPERM,
+                    format_args!("encryptor is set and enabled is 0: swsusp would save in clear; set enabled to 1, or encryptor to none"),
+                ));
             }
             return Err(ENODEV);
         }

@@ -26,6 +26,10 @@ pub const EALREADY: i32 = 114;
 pub const ETIMEDOUT: i32 = 110;
 /// Nobody listens there.
 pub const ECONNREFUSED: i32 = 111;
+/// The other side has ended a connection without a word.
+pub const ECONNRESET: i32 = 104;
+/// No way leads to an address.
+pub const ENETUNREACH: i32 = 101;
 /// Stopped because somebody asked for it.
 pub const ECANCELED: i32 = 125;
 /// A key that is not there.

@@ -47,8 +47,6 @@ suite! { "dormouse_net":
 
 /// More than the buffers of both sides take.
 const MANY: usize = 5 << 20;
-const ECONNRESET: i32 = 104;
-const ENETUNREACH: i32 = 101;
 
 fn at(ip: Ipv4Addr, port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(ip), port)
@@ -177,7 +175,7 @@ fn there_is_no_way() -> Verdict {
     // Of documentation; there is no device but the loopback.
     let to = at(Ipv4Addr::new(192, 0, 2, 1), 10809);
     let (result, ms) = milliseconds(|| Socket::connect(&to, 3000).err());
-    check_eq!(result, Some(errno::error(ENETUNREACH)));
+    check_eq!(result, Some(errno::error(errno::ENETUNREACH)));
     check!(ms < 1000, "{ms} ms");
     Ok(())
 }
@@ -226,14 +224,14 @@ fn what_is_dropped_is_gone() -> Verdict {
     let (one, other) = pair()?;
     drop(one);
     let error = other.receive(&mut [0; 16]).err();
-    check_eq!(error, Some(errno::error(ECONNRESET)));
+    check_eq!(error, Some(errno::error(errno::ECONNRESET)));
     Ok(())
 }
 
 fn a_connection_that_is_gone_takes_nothing() -> Verdict {
     let (one, other) = pair()?;
     drop(one);
-    let gone = [EPIPE, errno::error(ECONNRESET)];
+    let gone = [EPIPE, errno::error(errno::ECONNRESET)];
     for _ in 0..3 {
         match other.send(b"is somebody there?", false) {
             Ok(_) => time::sleep_ms(50),

@@ -111,13 +111,10 @@ impl Drop for Socket {
 }
 
 /// Waits for connections on the loopback, for tests.
-///
-/// # Invariants
-///
-/// `sock` comes from `dormouse_sock_listen()` and is closed by nobody else.
 #[cfg(CONFIG_DORMOUSE_KUNIT_TEST)]
 pub struct Listener {
-    sock: NonNull<ffi::dormouse_sock>,
+    /// Closed as a connection is.
+    socket: Socket,
     port: u16,
 }
 
@@ -134,10 +131,10 @@ impl Listener {
         // SAFETY: The port is ours to write.
         let sock = from_err_ptr(unsafe { ffi::dormouse_sock_listen(&mut port) })?;
         // INVARIANT: It was just made.
-        Ok(Listener {
+        let socket = Socket {
             sock: NonNull::new(sock).ok_or(ENOMEM)?,
-            port,
-        })
+        };
+        Ok(Listener { socket, port })
     }
 
     /// The port. Any context.
@@ -153,19 +150,10 @@ impl Listener {
     #[inline(never)]
     pub fn accept(&self) -> Result<Socket> {
         // SAFETY: By the type invariants.
-        let sock = from_err_ptr(unsafe { ffi::dormouse_sock_accept(self.sock.as_ptr()) })?;
+        let sock = from_err_ptr(unsafe { ffi::dormouse_sock_accept(self.socket.sock.as_ptr()) })?;
         // INVARIANT: The connection was just made.
         Ok(Socket {
             sock: NonNull::new(sock).ok_or(ENOMEM)?,
         })
-    }
-}
-
-#[cfg(CONFIG_DORMOUSE_KUNIT_TEST)]
-impl Drop for Listener {
-    #[inline(never)]
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants this closes it once.
-        unsafe { ffi::dormouse_sock_close(self.sock.as_ptr(), false) };
     }
 }

@@ -56,7 +56,7 @@ pub(crate) fn reason(server: &Server, failure: Failure) -> (Error, Option<Text<S
         Failure::Lost(e) if e == errno::error(errno::ECONNREFUSED) => {
             (e, say(format_args!("nobody listens there")))
         }
-        Failure::Lost(e) if e == EPIPE || e.to_errno() == -104 => {
+        Failure::Lost(e) if e == EPIPE || e == errno::error(errno::ECONNRESET) => {
             (e, say(format_args!("the server closes the connection")))
         }
         Failure::Lost(e) => {
@@ -93,13 +93,12 @@ pub(crate) fn reason(server: &Server, failure: Failure) -> (Error, Option<Text<S
 /// is no route, address or carrier yet.
 fn no_network(e: Error) -> bool {
     const ENETDOWN: i32 = 100;
-    const ENETUNREACH: i32 = 101;
     const EHOSTUNREACH: i32 = 113;
     const EADDRNOTAVAIL: i32 = 99;
     let number = e.to_errno().wrapping_neg();
     matches!(
         number,
-        ENETDOWN | ENETUNREACH | EHOSTUNREACH | EADDRNOTAVAIL
+        ENETDOWN | errno::ENETUNREACH | EHOSTUNREACH | EADDRNOTAVAIL
     )
 }
 

@@ -289,13 +289,14 @@ impl Link {
         bytes: &[u8],
         deadline: Deadline,
     ) -> Result<(), Failure> {
-        let flags = match self.terms.fua() {
-            true => wire::FLAG_FUA,
-            false => 0,
-        };
-        self.send(Command::Write, flags, offset, bytes.len(), bytes, deadline)?;
-        self.wait(&mut Nowhere, deadline)?;
+        self.write(offset, bytes, deadline)?;
         self.flush(deadline)
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8], deadline: Deadline) -> Result<(), Failure> {
+        let flags = self.fua();
+        self.send(Command::Write, flags, offset, bytes.len(), bytes, deadline)?;
+        self.wait(&mut Nowhere, deadline)
     }
 
     /// Flushes, if the server knows that. As [`Link::read`].
@@ -331,12 +332,17 @@ impl Link {
         self.flush(deadline)
     }
 
+    /// The flag that makes a write durable, where the server knows it.
+    fn fua(&self) -> u16 {
+        match self.terms.fua() {
+            true => wire::FLAG_FUA,
+            false => 0,
+        }
+    }
+
     fn write_zeroes(&mut self, pieces: Pieces, deadline: Deadline) -> Result<(), Failure> {
         // A hole may be the old contents with nobody to point at them.
-        let mut flags = wire::FLAG_NO_HOLE;
-        if self.terms.fua() {
-            flags |= wire::FLAG_FUA;
-        }
+        let flags = wire::FLAG_NO_HOLE | self.fua();
         for (at, len) in pieces {
             self.send(Command::WriteZeroes, flags, at, len as usize, &[], deadline)?;
             self.wait(&mut Nowhere, deadline)?;
@@ -345,15 +351,9 @@ impl Link {
     }
 
     fn send_zeros(&mut self, pieces: Pieces, most: u32, deadline: Deadline) -> Result<(), Failure> {
-        let flags = match self.terms.fua() {
-            true => wire::FLAG_FUA,
-            false => 0,
-        };
         let zeros = Buf::new(most as usize).map_err(Failure::Here)?;
         for (at, len) in pieces {
-            let bytes = zeros.get(..len as usize).unwrap_or(&[]);
-            self.send(Command::Write, flags, at, bytes.len(), bytes, deadline)?;
-            self.wait(&mut Nowhere, deadline)?;
+            self.write(at, zeros.get(..len as usize).unwrap_or(&[]), deadline)?;
         }
         Ok(())
     }

@@ -283,23 +283,24 @@ pub fn arch_header_restore(header: &[u8]) -> Result {
     to_result(unsafe { ffi::dormouse_arch_header_restore(header.as_ptr().cast(), header.len()) })
 }
 
-/// The place to resume from, if one was named. Any context.
-pub fn resume_device() -> Option<ResumeDevice> {
+/// What was named to resume from, and whether that is more than an offset.
+fn named() -> (bool, ResumeDevice) {
     let (mut dev, mut block) = (0, 0);
     // SAFETY: Both are ours to write.
     let named = unsafe { ffi::dormouse_resume_device(&mut dev, &mut block) };
-    named.then_some(ResumeDevice {
-        dev: DevT(dev),
-        block,
-    })
+    let dev = DevT(dev);
+    (named, ResumeDevice { dev, block })
+}
+
+/// The place to resume from, if one was named. Any context.
+pub fn resume_device() -> Option<ResumeDevice> {
+    let (named, place) = named();
+    named.then_some(place)
 }
 
 /// What `resume_offset=` or `/sys/power/resume_offset` says, in pages; 0 without. Any context.
 pub fn resume_offset() -> u64 {
-    let (mut dev, mut block) = (0, 0);
-    // SAFETY: Both are ours to write.
-    unsafe { ffi::dormouse_resume_device(&mut dev, &mut block) };
-    block
+    named().1.block
 }
 
 /// Names the place to resume from. From the [`Hooks`].
