@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
 use dormouse_vm::Vm;
 
 use crate::netblock::servers::Server;
@@ -38,10 +38,22 @@ pub const SCENARIOS: &[Scenario] = &[
 const HEAD: std::ops::Range<usize> = 65536..65536 + 17 * 4096;
 /// What may be left of an image.
 const LEFT: u64 = 1 << 20;
+/// How long giving blocks back may take.
+const SOON: Duration = Duration::from_secs(20);
 
 /// Bytes of the file of `server` that take room on its disk.
 fn allocated(server: &Server) -> Result<u64> {
     Ok(std::fs::metadata(server.disk())?.blocks() * 512)
+}
+
+/// Waits until `is_done`, which takes place in the background.
+fn soon(what: &str, is_done: impl Fn() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + SOON;
+    while !is_done()? {
+        ensure!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 /// Waits until next to nothing of an image is left on the disk of `server`.
@@ -50,16 +62,10 @@ fn allocated(server: &Server) -> Result<u64> {
 ///
 /// When it stays.
 pub fn released(server: &Server) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while allocated(server)? > LEFT {
-        ensure!(
-            Instant::now() < deadline,
-            "{} bytes are left of the image",
-            allocated(server)?
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
+    soon("the image still takes room", || {
+        Ok(allocated(server)? <= LEFT)
+    })
+    .with_context(|| format!("{} bytes are left", allocated(server).unwrap_or(0)))
 }
 
 /// Whether header and commit record on the disk of `server` are zeros.
@@ -109,8 +115,7 @@ fn trim(lab: &Lab) -> Result<()> {
         "blocks were given back before the resume"
     );
     resume(&mut vm)?;
-    let timeout = Duration::from_secs(20);
-    vm.log()?.wait_for("kB given back", 0, timeout)?;
+    vm.log()?.wait_for("kB given back", 0, SOON)?;
     let after = std::fs::read_to_string(&log)?;
     let (trims, zeroes) = (requests(&after, "Trim"), requests(&after, "Zero"));
     ensure!(trims > 0 && zeroes > 0, "{trims} trims, {zeroes} zeroes");
@@ -198,19 +203,14 @@ fn no_trim(lab: &Lab) -> Result<()> {
     vm.hibernate()?;
     resume(&mut vm)?;
     let line = "the server answered with error 5; not all blocks of the image are given back";
-    vm.log()?.wait_for(line, 0, Duration::from_secs(20))?;
+    vm.log()?.wait_for(line, 0, SOON)?;
     ensure!(is_wiped(&server)?, "the header is still there");
     expect_result(&mut vm, 0, &["resumed: saved"])?;
     vm.assert_clean()
 }
 
 fn wiped_soon(server: &Server) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_wiped(server)? {
-        ensure!(Instant::now() < deadline, "the header is still there");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
+    soon("the header is still there", || is_wiped(server))
 }
 
 fn late(lab: &Lab) -> Result<()> {
@@ -240,7 +240,7 @@ fn late(lab: &Lab) -> Result<()> {
     std::thread::sleep(Duration::from_millis(1500));
     server.stop();
     let line = "not all blocks of the image are given back";
-    vm.log()?.wait_for(line, 0, Duration::from_secs(20))?;
+    vm.log()?.wait_for(line, 0, SOON)?;
     server.set_arguments(&["file", "DISK"]);
     server.start()?;
     vm.hibernate()?;

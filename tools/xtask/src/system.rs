@@ -22,6 +22,15 @@ pub fn built(paths: &Paths, config: Config) -> Result<System> {
     of(paths, &built.kernel(), &built.modules)
 }
 
+/// One with all modules built into its kernel, if it is `wanted`.
+///
+/// # Errors
+///
+/// As [`built`].
+pub fn builtin(paths: &Paths, wanted: bool) -> Result<Option<System>> {
+    wanted.then(|| built(paths, Config::Builtin)).transpose()
+}
+
 /// A system of any kernel and modules.
 ///
 /// # Errors

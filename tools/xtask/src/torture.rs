@@ -59,10 +59,7 @@ pub fn run(paths: &Paths, args: &Args) -> Result<bool> {
     }
     let lab = Lab {
         system: system::built(paths, args.config)?,
-        builtin: match jobs.iter().any(torture::Job::is_builtin) {
-            true => Some(system::built(paths, Config::Builtin)?),
-            false => None,
-        },
+        builtin: system::builtin(paths, jobs.iter().any(torture::Job::is_builtin))?,
         build: kernel::build_folder(paths, args.config)?,
         debian: debian::machine,
     };

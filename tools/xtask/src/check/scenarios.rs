@@ -69,10 +69,7 @@ pub fn run(paths: &Paths, scenarios: &[Named], jobs: usize) -> Tally {
 fn prepare(paths: &Paths, scenarios: &[Named]) -> Result<(Lab, PathBuf)> {
     let lab = Lab {
         system: system::built(paths, Config::Debug)?,
-        builtin: match scenarios.iter().any(|(_, scenario)| scenario.builtin) {
-            true => Some(system::built(paths, Config::Builtin)?),
-            false => None,
-        },
+        builtin: system::builtin(paths, scenarios.iter().any(|(_, one)| one.builtin))?,
         build: kernel::build_folder(paths, Config::Debug)?,
         debian: debian::machine,
     };
