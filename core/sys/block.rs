@@ -26,7 +26,7 @@ impl DevT {
         if major >> (u32::BITS - Self::MINOR_BITS) != 0 || minor >> Self::MINOR_BITS != 0 {
             return None;
         }
-        Some(DevT(major << Self::MINOR_BITS | minor))
+        Some(DevT((major << Self::MINOR_BITS) | minor))
     }
 
     /// The major number.
