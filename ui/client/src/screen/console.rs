@@ -73,7 +73,9 @@ fn has_display(system: &System) -> bool {
     };
     drivers.flatten().any(|driver| {
         let read = |name| std::fs::read_to_string(driver.path().join(name)).unwrap_or_default();
-        read("bind").trim() == "1" && !read("name").contains("dummy")
+        let name = read("name");
+        // With a star it is the adapter of 1981, which the kernel takes for there when it finds none.
+        read("bind").trim() == "1" && !name.contains("dummy") && !name.contains('*')
     })
 }
 
@@ -229,5 +231,30 @@ impl Write for Writer {
         }
         self.pending.clear();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn knows_a_display_from_none() {
+        for (name, bind, expected) in [
+            ("(S) dummy device", "1", false),
+            ("(S) VGA+", "1", true),
+            ("(S) VGA+", "0", false),
+            ("(S) *CGA", "1", false),
+            ("(M) frame buffer device", "1", true),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let driver = root.path().join("sys/class/vtconsole/vtcon0");
+            fs::create_dir_all(&driver).unwrap();
+            fs::write(driver.join("name"), format!("{name}\n")).unwrap();
+            fs::write(driver.join("bind"), format!("{bind}\n")).unwrap();
+            let system = System::new(root.path());
+            assert_eq!(has_display(&system), expected, "{name}, {bind}");
+        }
     }
 }
