@@ -2,6 +2,8 @@
 
 //! The progress screen: drawn while everything is frozen, with keys that work.
 
+mod serial;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,21 @@ pub const SCENARIOS: &[Scenario] = &[
         "screen",
         "the screen is drawn while saving and loading; Esc stops unless forbidden, R reboots",
         screen,
+    ),
+    Scenario::long(
+        "screen-vga",
+        "the same in text mode, without a framebuffer",
+        vga,
+    ),
+    Scenario::long(
+        "screen-serial",
+        "the same on a serial line, where the kernel log goes",
+        serial::serial,
+    ),
+    Scenario::long(
+        "screen-waits",
+        "a screen that was started before shows a cycle that somebody else begins",
+        waits,
     ),
     Scenario::long(
         "screen-esc",
@@ -53,13 +70,21 @@ fold -w "$columns" < /dev/vcs63 | while read -r line; do
 done
 "#;
 
-/// A machine with a screen, where the initramfs draws on it, too.
-fn machine(lab: &Lab) -> Result<Vm> {
-    let mut vm = lab
+/// What is left to be read after an Esc in the middle of a save.
+const ESC: &str = "stopped on request while the image was written";
+
+/// A machine with a screen, where the initramfs draws on it, too; or on the
+/// serial line.
+fn machine(lab: &Lab, display: Option<Display>) -> Result<Vm> {
+    let vm = lab
         .vm()
         .mem(SMALL_MIB)
-        .append("resume=/dev/vda printk.devkmsg=on")
-        .display(Display::Graphics)
+        .append("resume=/dev/vda printk.devkmsg=on");
+    let vm = match display {
+        Some(display) => vm.display(display),
+        None => vm,
+    };
+    let mut vm = vm
         .file("/etc/unlock", 0o755, UNLOCK)
         .file("/bin/look", 0o755, LOOK)
         .swap_disk("512M")?;
@@ -105,7 +130,10 @@ fn count(file: &Path) -> Result<(usize, usize)> {
         rest = &rest[end.context("no picture")? + 1..];
     }
     let colours = rest.chunks_exact(3);
-    let bar = colours.clone().filter(|rgb| *rgb == [0, 0xaa, 0xaa]);
+    // The second is what six bits of VGA make of the first.
+    let bar = colours
+        .clone()
+        .filter(|rgb| [[0, 0xaa, 0xaa], [0, 0xa8, 0xa8]].contains(&[rgb[0], rgb[1], rgb[2]]));
     let lit = colours.filter(|rgb| *rgb != [0, 0, 0]);
     Ok((bar.count(), lit.count()))
 }
@@ -134,7 +162,37 @@ fn is_given_back(vm: &mut Vm) -> Result<()> {
 }
 
 fn screen(lab: &Lab) -> Result<()> {
-    let mut vm = machine(lab)?;
+    keys(lab, Display::Graphics)
+}
+
+fn vga(lab: &Lab) -> Result<()> {
+    keys(lab, Display::Text)
+}
+
+fn waits(lab: &Lab) -> Result<()> {
+    let mut vm = machine(lab, Some(Display::Graphics))?;
+    vm.qmp()?.throttle(0, SLOW)?;
+    vm.run("dormouse ui > /tmp/ui.out 2>&1 &")?;
+    vm.run(&format!(
+        "until grep -q . {FOLDER}/keep_running; do sleep 0.1; done"
+    ))?;
+    let seq = vm.send("echo disk > /sys/power/state")?;
+    reach(&vm, "write: 10%", 0)?;
+    is_drawn(&mut vm)?;
+    vm.qmp()?.press("esc")?;
+    let output = back(&mut vm, seq)?;
+    ensure!(output.code != 0, "the save was not stopped: {output:?}");
+    expect_result(&mut vm, -125, &[ESC])?;
+    vm.run("while pidof dormouse > /dev/null; do sleep 0.1; done")?;
+    let said = vm.run("cat /tmp/ui.out")?;
+    ensure!(said.contains("stopped on request"), "it said {said}");
+    is_given_back(&mut vm)?;
+    vm.run("guest work verify")?;
+    vm.assert_clean()
+}
+
+fn keys(lab: &Lab, display: Display) -> Result<()> {
+    let mut vm = machine(lab, Some(display))?;
     // Esc.
     let seq = begin(&mut vm)?;
     reach(&vm, "write: 10%", 0)?;
@@ -145,11 +203,7 @@ fn screen(lab: &Lab) -> Result<()> {
         output.code == 1 && output.text.contains("stopped on request"),
         "Esc gave {output:?}"
     );
-    expect_result(
-        &mut vm,
-        -125,
-        &["stopped on request while the image was written"],
-    )?;
+    expect_result(&mut vm, -125, &[ESC])?;
     is_given_back(&mut vm)?;
     vm.run("guest work verify")?;
 
@@ -247,7 +301,7 @@ fn press(vm: &mut Vm, point: &str, end: &str, from: usize) -> Result<Duration> {
 }
 
 fn esc(lab: &Lab) -> Result<()> {
-    let mut vm = machine(lab)?;
+    let mut vm = machine(lab, Some(Display::Graphics))?;
     for point in [
         "Freezing user space processes",
         "Freezing remaining freezable tasks",

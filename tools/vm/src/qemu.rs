@@ -2,6 +2,7 @@
 
 //! One QEMU process.
 
+use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -86,7 +87,7 @@ impl Qemu {
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"])
             .args(arguments(options, folder.path()))
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&messages)?)
             .spawn()
@@ -119,6 +120,16 @@ impl Qemu {
                 Err(error)
             }
         }
+    }
+
+    /// Types on the serial line that the kernel log comes from.
+    ///
+    /// # Errors
+    ///
+    /// When QEMU has ended.
+    pub fn type_in(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut line = self.child.stdin.as_ref().context("QEMU without input")?;
+        line.write_all(bytes).context("QEMU reads no more")
     }
 
     /// Whether it ended, and how.

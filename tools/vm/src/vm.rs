@@ -378,6 +378,15 @@ impl Vm {
         self.finish(self.run_timeout)
     }
 
+    /// Types on the serial line that the kernel log comes from.
+    ///
+    /// # Errors
+    ///
+    /// When no guest runs.
+    pub fn type_in(&mut self, bytes: &[u8]) -> Result<()> {
+        self.running()?.type_in(bytes)
+    }
+
     /// QEMU's control channel.
     ///
     /// # Errors
