@@ -25,8 +25,8 @@ use crate::signals::{self, Alarm};
 
 /// How often to look while no cycle runs.
 const IDLE: Duration = Duration::from_millis(200);
-/// How often to look, and to draw, while one does.
-const BUSY: Duration = Duration::from_millis(100);
+/// How often to look, and to draw, while one does: each time costs the save some milliseconds.
+const BUSY: Duration = Duration::from_millis(250);
 /// How long the result stays to be seen.
 const HOLD: Duration = Duration::from_secs(1);
 /// The same for somebody who has stopped the cycle, and wants to go on.
