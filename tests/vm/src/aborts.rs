@@ -28,7 +28,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "wakeup events before, while and after the image is written roll the save back",
         wakeup_events,
     ),
-    Scenario::new(
+    Scenario::long(
         "pm-test",
         "each level of pm_test leaves everything as it was",
         pm_test,

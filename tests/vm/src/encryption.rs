@@ -25,7 +25,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "passphrase set, asked for in the initramfs, memory back as it was, twice",
         |lab| cycle(lab, "aes-gcm"),
     ),
-    Scenario::new(
+    Scenario::long(
         "encrypted-chacha20-poly1305",
         "the same with the other cipher",
         |lab| cycle(lab, "chacha20-poly1305"),

@@ -22,12 +22,12 @@ pub const SCENARIOS: &[Scenario] = &[
         "an image in a file on ext4, found by resume= and resume_offset=",
         ext4,
     ),
-    Scenario::new(
+    Scenario::long(
         "file-device-name",
         "an image in a file is found by UUID when its device has another name in the boot kernel",
         device_name,
     ),
-    Scenario::new(
+    Scenario::long(
         "file-xfs",
         "an image in a file on xfs, found by the UUID of the filesystem",
         xfs,

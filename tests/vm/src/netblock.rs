@@ -24,7 +24,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "qemu-nbd, for one client and for several, with a static address",
         qemu,
     ),
-    Scenario::new(
+    Scenario::long(
         "nbd-nbdkit",
         "nbdkit, with an address from DHCP and with one that the initramfs sets",
         nbdkit,
@@ -54,7 +54,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "servers that do not keep to the protocol: the save fails, and the guest goes on",
         lies,
     ),
-    Scenario::new(
+    Scenario::long(
         "nbd-two-guests",
         "two guests hibernate at once to two exports of one server",
         two_guests,

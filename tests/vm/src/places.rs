@@ -28,7 +28,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "the area of higher priority is too small, so the rest goes to the next one",
         spill_over,
     ),
-    Scenario::new(
+    Scenario::long(
         "striped",
         "areas of equal priority hold about as much of the image each",
         striped,

@@ -35,7 +35,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "an image of another kernel build is kept, and resumed by its own",
         other_kernel,
     ),
-    Scenario::new(
+    Scenario::long(
         "other-memory",
         "an image is kept while there is another amount of memory",
         other_memory,
