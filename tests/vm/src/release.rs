@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{ensure, Result};
 use dormouse_vm::Vm;
 
 use crate::netblock::servers::Server;
@@ -46,11 +46,11 @@ fn allocated(server: &Server) -> Result<u64> {
     Ok(std::fs::metadata(server.disk())?.blocks() * 512)
 }
 
-/// Waits until `is_done`, which takes place in the background.
-fn soon(what: &str, is_done: impl Fn() -> Result<bool>) -> Result<()> {
+/// Waits until nothing is `missing` any more, which takes place in the background.
+fn soon(missing: impl Fn() -> Result<Option<String>>) -> Result<()> {
     let deadline = Instant::now() + SOON;
-    while !is_done()? {
-        ensure!(Instant::now() < deadline, "{what}");
+    while let Some(why) = missing()? {
+        ensure!(Instant::now() < deadline, "{why}");
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
@@ -62,10 +62,10 @@ fn soon(what: &str, is_done: impl Fn() -> Result<bool>) -> Result<()> {
 ///
 /// When it stays.
 pub fn released(server: &Server) -> Result<()> {
-    soon("the image still takes room", || {
-        Ok(allocated(server)? <= LEFT)
+    soon(|| {
+        let bytes = allocated(server)?;
+        Ok((bytes > LEFT).then(|| format!("{bytes} bytes are left of the image")))
     })
-    .with_context(|| format!("{} bytes are left", allocated(server).unwrap_or(0)))
 }
 
 /// Whether header and commit record on the disk of `server` are zeros.
@@ -210,7 +210,7 @@ fn no_trim(lab: &Lab) -> Result<()> {
 }
 
 fn wiped_soon(server: &Server) -> Result<()> {
-    soon("the header is still there", || is_wiped(server))
+    soon(|| Ok((!is_wiped(server)?).then(|| "the header is still there".to_string())))
 }
 
 fn late(lab: &Lab) -> Result<()> {
