@@ -113,6 +113,44 @@ fn back(vm: &mut Vm, seq: u64) -> Result<Output> {
     }
 }
 
+/// Waits for the end of command `seq`, whose save Esc has stopped, and checks that nothing is lost.
+fn stopped(vm: &mut Vm, seq: u64) -> Result<()> {
+    let output = back(vm, seq)?;
+    ensure!(
+        output.code == 1 && output.text.contains("stopped on request"),
+        "Esc gave {output:?}"
+    );
+    is_given_back(vm)?;
+    vm.run("guest work verify").map(drop)
+}
+
+/// Waits for the end of command `seq`, whose image is loaded by now, on a disk that is not slow any
+/// more.
+fn restored(vm: &mut Vm, seq: u64) -> Result<()> {
+    vm.qmp()?.throttle(0, 0)?;
+    let output = back(vm, seq)?;
+    ensure!(
+        output.code == 0 && output.text.contains("resumed: saved"),
+        "it came back with {output:?}"
+    );
+    Ok(())
+}
+
+/// Checks that each of `parts` stands in a line from number `from` on of the log, one with `mark`.
+fn shown(vm: &Vm, mark: &str, parts: &[&str], from: usize) -> Result<()> {
+    let lines = vm.log()?.lines();
+    let lines = lines.get(from..).unwrap_or_default();
+    for part in parts {
+        ensure!(
+            lines
+                .iter()
+                .any(|line| line.contains(mark) && line.contains(part)),
+            "the screen did not show '{part}'"
+        );
+    }
+    Ok(())
+}
+
 /// How many pixels of the screen have the colour of the bar, and how many are not black.
 fn pixels(vm: &mut Vm) -> Result<(usize, usize)> {
     let folder = tempfile::tempdir()?;
@@ -198,14 +236,8 @@ fn keys(lab: &Lab, display: Display) -> Result<()> {
     reach(&vm, "write: 10%", 0)?;
     is_drawn(&mut vm)?;
     vm.qmp()?.press("esc")?;
-    let output = back(&mut vm, seq)?;
-    ensure!(
-        output.code == 1 && output.text.contains("stopped on request"),
-        "Esc gave {output:?}"
-    );
+    stopped(&mut vm, seq)?;
     expect_result(&mut vm, -125, &[ESC])?;
-    is_given_back(&mut vm)?;
-    vm.run("guest work verify")?;
 
     // Esc where that is forbidden, and R: the machine reboots.
     set(&mut vm, "allow_abort", "0")?;
@@ -225,27 +257,16 @@ fn keys(lab: &Lab, display: Display) -> Result<()> {
     reach(&vm, "screen: ", from)?;
     reach(&vm, "load: 10%", from)?;
     is_drawn(&mut vm)?;
-    vm.qmp()?.throttle(0, 0)?;
-    let output = back(&mut vm, seq)?;
-    ensure!(
-        output.code == 0 && output.text.contains("resumed: saved"),
-        "it came back with {output:?}"
-    );
-    let log = vm.log()?.lines();
-    for part in [
+    restored(&mut vm, seq)?;
+    let parts = [
         "Writing the image",
         " %",
         " MB/s now",
         " stored (",
         "to swap space",
         "then reboot",
-    ] {
-        ensure!(
-            log.iter()
-                .any(|line| line.contains("screen: ") && line.contains(part)),
-            "the screen did not show '{part}'"
-        );
-    }
+    ];
+    shown(&vm, "screen: ", &parts, 0)?;
     tenths(&vm, from)?;
     vm.run("guest work verify; kill $(cat /sys/power/hibernate/keep_running)")?;
     set(&mut vm, "keep_running", "")?;
@@ -317,13 +338,7 @@ fn esc(lab: &Lab) -> Result<()> {
         let from = vm.log()?.len();
         let seq = begin(&mut vm)?;
         press(&mut vm, point, "hibernation exit", from)?;
-        let output = back(&mut vm, seq)?;
-        ensure!(
-            output.code == 1 && output.text.contains("stopped on request"),
-            "at '{point}' Esc gave {output:?}"
-        );
-        is_given_back(&mut vm)?;
-        vm.run("guest work verify")?;
+        stopped(&mut vm, seq).with_context(|| format!("at '{point}'"))?;
     }
     vm.hibernate()?;
     for point in [
