@@ -28,8 +28,14 @@ pub const ETIMEDOUT: i32 = 110;
 pub const ECONNREFUSED: i32 = 111;
 /// The other side has ended a connection without a word.
 pub const ECONNRESET: i32 = 104;
+/// The network is down.
+pub const ENETDOWN: i32 = 100;
 /// No way leads to an address.
 pub const ENETUNREACH: i32 = 101;
+/// Nobody answers on the way to an address.
+pub const EHOSTUNREACH: i32 = 113;
+/// An address that is not ours.
+pub const EADDRNOTAVAIL: i32 = 99;
 /// Stopped because somebody asked for it.
 pub const ECANCELED: i32 = 125;
 /// A key that is not there.

@@ -32,6 +32,18 @@ fn count(result: isize) -> Result<usize> {
 }
 
 impl Socket {
+    /// What the C side has made, or its error. Any context.
+    ///
+    /// # Safety
+    ///
+    /// `sock` was just made by the C side, and is nobody else's.
+    unsafe fn of(sock: *mut ffi::dormouse_sock) -> Result<Socket> {
+        // INVARIANT: By the safety requirement.
+        Ok(Socket {
+            sock: NonNull::new(from_err_ptr(sock)?).ok_or(ENOMEM)?,
+        })
+    }
+
     /// Connects to the server at `to`, and waits for it at most `timeout_ms` milliseconds. A
     /// connection on which nothing is acknowledged for that time is given up later, too. May sleep;
     /// neither waits for memory to be written nor for user space.
@@ -55,11 +67,9 @@ impl Socket {
             IpAddr::V6(ip) => address.bytes = ip.octets(),
         }
         // SAFETY: The address is valid for the call, and this is process context.
-        let sock = from_err_ptr(unsafe { ffi::dormouse_sock_connect(&address, timeout_ms) })?;
-        // INVARIANT: The connection has just been made.
-        Ok(Socket {
-            sock: NonNull::new(sock).ok_or(ENOMEM)?,
-        })
+        let sock = unsafe { ffi::dormouse_sock_connect(&address, timeout_ms) };
+        // SAFETY: It has just been made.
+        unsafe { Socket::of(sock) }
     }
 
     /// Sends a part of `bytes`, and says how many. `more` tells that others follow at once. May
@@ -129,11 +139,9 @@ impl Listener {
     pub fn new() -> Result<Listener> {
         let mut port = 0;
         // SAFETY: The port is ours to write.
-        let sock = from_err_ptr(unsafe { ffi::dormouse_sock_listen(&mut port) })?;
-        // INVARIANT: It was just made.
-        let socket = Socket {
-            sock: NonNull::new(sock).ok_or(ENOMEM)?,
-        };
+        let sock = unsafe { ffi::dormouse_sock_listen(&mut port) };
+        // SAFETY: It has just been made.
+        let socket = unsafe { Socket::of(sock) }?;
         Ok(Listener { socket, port })
     }
 
@@ -150,10 +158,8 @@ impl Listener {
     #[inline(never)]
     pub fn accept(&self) -> Result<Socket> {
         // SAFETY: By the type invariants.
-        let sock = from_err_ptr(unsafe { ffi::dormouse_sock_accept(self.socket.sock.as_ptr()) })?;
-        // INVARIANT: The connection was just made.
-        Ok(Socket {
-            sock: NonNull::new(sock).ok_or(ENOMEM)?,
-        })
+        let sock = unsafe { ffi::dormouse_sock_accept(self.socket.sock.as_ptr()) };
+        // SAFETY: It has just been made.
+        unsafe { Socket::of(sock) }
     }
 }

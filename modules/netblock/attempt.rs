@@ -92,13 +92,9 @@ pub(crate) fn reason(server: &Server, failure: Failure) -> (Error, Option<Text<S
 /// Whether waiting for the network to come up is all that can be done: there
 /// is no route, address or carrier yet.
 fn no_network(e: Error) -> bool {
-    const ENETDOWN: i32 = 100;
-    const EHOSTUNREACH: i32 = 113;
-    const EADDRNOTAVAIL: i32 = 99;
-    let number = e.to_errno().wrapping_neg();
     matches!(
-        number,
-        ENETDOWN | errno::ENETUNREACH | EHOSTUNREACH | EADDRNOTAVAIL
+        e.to_errno().wrapping_neg(),
+        errno::ENETDOWN | errno::ENETUNREACH | errno::EHOSTUNREACH | errno::EADDRNOTAVAIL
     )
 }
 
