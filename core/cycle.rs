@@ -28,7 +28,7 @@ mod room;
 mod save;
 mod seal;
 
-use crate::engine::{self, AfterSave, Engine};
+use crate::engine::{self, AfterSave};
 use crate::image::superblock::{self, Superblock};
 use crate::progress::Step;
 use crate::registry;
@@ -90,16 +90,6 @@ fn settle() -> Result {
     Ok(())
 }
 
-fn stopped(engine: &Engine) -> Result {
-    if engine.progress.abort_requested() {
-        return Err(engine.fail(
-            crate::errno::error(crate::errno::ECANCELED),
-            format_args!("stopped on request"),
-        ));
-    }
-    Ok(())
-}
-
 impl Hooks for Cycle {
     fn begin(&self) -> Result {
         let engine = engine::get()?;
@@ -140,7 +130,7 @@ impl Hooks for Cycle {
     fn prepare(&self) -> Result {
         let engine = engine::get()?;
         engine.progress.enter(Step::Prepare);
-        stopped(engine)?;
+        engine.go_on()?;
         let mut state = STATE.try_borrow().ok_or(EBUSY)?;
         let plan = state.plan.as_ref().ok_or(EINVAL)?;
         let save = Save::prepare(engine, plan)
@@ -152,7 +142,7 @@ impl Hooks for Cycle {
     fn frozen(&self) -> Result {
         let engine = engine::get()?;
         engine.progress.enter(Step::Snapshot);
-        stopped(engine)
+        engine.go_on()
     }
 
     fn snapshot(&self) -> Result {

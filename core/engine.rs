@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::errno;
 use crate::freezer::{Freezer, Kept, MOST_KEPT};
 #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
 use crate::keyslot::{Configured, KEY_MAX};
@@ -257,6 +258,21 @@ impl Engine {
         })
     }
 
+    /// Whether the cycle may go on. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ECANCELED` when somebody asked it to stop; the reason is recorded.
+    pub fn go_on(&self) -> Result {
+        match self.progress.abort_requested() {
+            false => Ok(()),
+            true => Err(self.fail(
+                errno::error(errno::ECANCELED),
+                format_args!("stopped on request"),
+            )),
+        }
+    }
+
     /// Records why the cycle fails and returns `error`. May sleep.
     pub fn fail(&self, error: Error, why: fmt::Arguments<'_>) -> Error {
         self.report.fail(error, why)
@@ -290,6 +306,16 @@ pub fn fail(error: Error, why: fmt::Arguments<'_>) -> Error {
         Ok(engine) => engine.fail(error, why),
         Err(_) => error,
     }
+}
+
+/// Whether the cycle may go on, for modules at work that takes long: they ask
+/// several times in a second. May sleep.
+///
+/// # Errors
+///
+/// `ECANCELED` when somebody asked it to stop; the reason is recorded.
+pub fn go_on() -> Result {
+    get()?.go_on()
 }
 
 /// Says that something is not as it should be, and does not stop the cycle,

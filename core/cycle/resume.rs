@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::open::{self, Described, Refusal};
-use super::{get_superblock, plan, put_superblock, stopped};
+use super::{get_superblock, plan, put_superblock};
 use crate::engine::{Engine, ResumeRequest};
 use crate::errno;
 use crate::image::superblock::{State, Superblock};
@@ -277,10 +277,10 @@ impl Resume {
     /// `EBADMSG` for an image that is damaged, `ENOMEM`, `ECANCELED`, I/O
     /// errors; the reason is recorded.
     pub(super) fn load(&mut self, engine: &Engine) -> Result<bool> {
-        stopped(engine)?;
+        engine.go_on()?;
         self.begin(engine)?;
         engine.progress.start(self.described.commit.image_pages);
-        let loaded = self.load_pages().and_then(|()| stopped(engine));
+        let loaded = self.load_pages().and_then(|()| engine.go_on());
         if let Err(e) = loaded {
             return Err(self.failed(engine, e));
         }

@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 use super::plan::Plan;
-use super::stopped;
 use crate::engine::Engine;
 use crate::image::PAGE;
 use crate::pipeline::save::SaveJob;
@@ -83,7 +82,7 @@ pub(super) fn make(engine: &Engine, plan: &Plan) -> Result<usize> {
         freed: 0,
     };
     loop {
-        stopped(engine)?;
+        engine.go_on()?;
         let saveable = pages::count_saveable()?;
         let own = own_pages(plan, saveable);
         let most = most_pages(saveable, own);

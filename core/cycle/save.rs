@@ -6,7 +6,7 @@
 
 use super::mounts::Mounts;
 use super::plan::Plan;
-use super::{get_superblock, put_superblock, room, stopped};
+use super::{get_superblock, put_superblock, room};
 use crate::engine::Engine;
 use crate::errno;
 use crate::image::commit::Commit;
@@ -92,7 +92,7 @@ impl Save {
         engine.stats.clear();
         let most = room::make(engine, plan)?;
         let space = room::reserve_storage(engine, plan, most)?;
-        stopped(engine)?;
+        engine.go_on()?;
 
         let mut id = ImageId([0; 16]);
         random::fill_random(&mut id.0);
@@ -173,7 +173,7 @@ impl Save {
     ///
     /// `ENOSPC`, `ECANCELED`, I/O errors. The image is not committed then.
     pub(super) fn write(&mut self, engine: &Engine, platform: bool) -> Result {
-        stopped(engine)?;
+        engine.go_on()?;
         let job = self.job.take().ok_or(EINVAL)?;
         engine.progress.start(self.counts.pages);
         engine.stats.atomic_ns.set(self.atomic_ns);

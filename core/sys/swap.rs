@@ -118,14 +118,16 @@ pub struct SwapSlots {
 impl SwapSlots {
     /// Extents that are asked for at a time.
     const BATCH: usize = 128;
+    /// Slots that are asked for at a time: some milliseconds' worth.
+    const BATCH_SLOTS: u64 = 4096;
 
-    /// Reserves up to `want` slots of swap area number `type_no`, fewer when it has no more. May
-    /// sleep.
+    /// Reserves up to `want` slots of swap area number `type_no`, fewer when it has no more. The
+    /// kernel gives them one by one, so `go_on` is asked now and then. May sleep.
     ///
     /// # Errors
     ///
-    /// `ENOENT` when there is no such area, `ENOMEM`.
-    pub fn reserve(type_no: u32, want: u64) -> Result<Self> {
+    /// `ENOENT` when there is no such area, `ENOMEM`, that of `go_on`.
+    pub fn reserve(type_no: u32, want: u64, go_on: impl Fn() -> Result) -> Result<Self> {
         // INVARIANT: No slots.
         let mut slots = SwapSlots {
             type_no,
@@ -134,7 +136,9 @@ impl SwapSlots {
         };
         let mut batch = Table::<Extent>::new(Self::BATCH)?;
         while slots.len < want {
-            if !slots.reserve_some(want.saturating_sub(slots.len), &mut batch)? {
+            go_on()?;
+            let some = want.saturating_sub(slots.len).min(Self::BATCH_SLOTS);
+            if !slots.reserve_some(some, &mut batch)? {
                 break;
             }
         }

@@ -94,7 +94,7 @@ fn take_slots(
             if share.take == 0 {
                 continue;
             }
-            let new = SwapSlots::reserve(t.candidate.area.type_no, share.take)?;
+            let new = SwapSlots::reserve(t.candidate.area.type_no, share.take, engine::go_on)?;
             t.add(&new)?;
             got = got.saturating_add(new.len());
             slots.push(new, GFP_KERNEL)?;
