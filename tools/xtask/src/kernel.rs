@@ -229,6 +229,9 @@ fn collect(output: &Path, folder: &Path, config: Config) -> Result<()> {
             order.push_str(&format!("{name}\n"));
         }
     }
+    if config == Config::Dwarf {
+        copy("vmlinux", "vmlinux")?;
+    }
     if config == Config::Debian {
         // kbuild puts it beside its own folder.
         let beside = output.parent().context("no tree")?;

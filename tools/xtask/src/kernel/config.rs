@@ -23,6 +23,8 @@ pub enum Config {
     Debian,
     /// The guest with all modules built in
     Builtin,
+    /// The guest with debugging information, for crash
+    Dwarf,
     /// User-mode Linux with the KUnit suites
     #[value(skip)]
     Uml,
@@ -36,6 +38,7 @@ impl Config {
             Config::Debug => "debug",
             Config::Debian => "debian",
             Config::Builtin => "builtin",
+            Config::Dwarf => "dwarf",
             Config::Uml => "uml",
         }
     }
@@ -72,6 +75,7 @@ impl Config {
             Config::Debug => vec![file("guest.config"), file("debug.config")],
             Config::Debian => vec![file("guest.config"), file("debian.config")],
             Config::Builtin => vec![file("guest.config"), file("builtin.config")],
+            Config::Dwarf => vec![file("guest.config"), file("dwarf.config")],
             Config::Uml => vec![paths.root.join("kunit/.kunitconfig")],
         }
     }
