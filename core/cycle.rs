@@ -160,7 +160,9 @@ impl Hooks for Cycle {
         save.write(engine, platform_mode)
             .map_err(|e| engine.fail(e, format_args!("the image could not be written")))?;
         engine.progress.enter(Step::PowerDown);
-        // From here on nobody can say otherwise.
+        // From here on nobody can say otherwise, but somebody may have done so a
+        // moment ago.
+        engine.go_on()?;
         match engine.requests(|r| r.after_save) {
             AfterSave::Mode => Ok(()),
             AfterSave::PowerOff => hibernate::power_off(),

@@ -309,13 +309,24 @@ pub fn fail(error: Error, why: fmt::Arguments<'_>) -> Error {
 }
 
 /// Whether the cycle may go on, for modules at work that takes long: they ask
-/// several times in a second. May sleep.
+/// several times in a second. Also without a cycle. May sleep.
 ///
 /// # Errors
 ///
 /// `ECANCELED` when somebody asked it to stop; the reason is recorded.
 pub fn go_on() -> Result {
-    get()?.go_on()
+    match is_stopping() {
+        false => Ok(()),
+        true => get()?.go_on(),
+    }
+}
+
+/// Whether somebody asked the cycle under way to stop. Any context.
+pub fn is_stopping() -> bool {
+    // What was asked of the last cycle is forgotten when the next one begins.
+    get().is_ok_and(|engine| {
+        engine.progress.step() != Step::Idle && engine.progress.abort_requested()
+    })
 }
 
 /// Says that something is not as it should be, and does not stop the cycle,

@@ -8,7 +8,7 @@ use super::ffi;
 use core::mem;
 use core::net::{IpAddr, SocketAddr};
 use core::ptr::NonNull;
-use kernel::error::from_err_ptr;
+use kernel::error::{from_err_ptr, to_result};
 use kernel::prelude::*;
 
 /// A TCP connection in the first network namespace. Dropping it forgets about it, without a word to
@@ -16,7 +16,7 @@ use kernel::prelude::*;
 ///
 /// # Invariants
 ///
-/// `sock` comes from `dormouse_sock_connect()` and is closed by nobody else.
+/// `sock` comes from `dormouse_sock_new()` and is closed by nobody else.
 pub struct Socket {
     sock: NonNull<ffi::dormouse_sock>,
 }
@@ -44,15 +44,30 @@ impl Socket {
         })
     }
 
-    /// Connects to the server at `to`, and waits for it at most `timeout_ms` milliseconds. A
-    /// connection on which nothing is acknowledged for that time is given up later, too. May sleep;
+    /// A connection to `to` that is not made yet; see [`Socket::connect`]. When nothing is
+    /// acknowledged on it for `timeout_ms` milliseconds, it is given up. May sleep; neither waits
+    /// for memory to be written nor for user space.
+    ///
+    /// # Errors
+    ///
+    /// `EAFNOSUPPORT` for a kernel without IPv6, `ENOMEM`, and others of socket(2).
+    #[inline(never)]
+    pub fn new(to: &SocketAddr, timeout_ms: u32) -> Result<Socket> {
+        // SAFETY: This is process context.
+        let sock = unsafe { ffi::dormouse_sock_new(to.is_ipv6(), timeout_ms) };
+        // SAFETY: It has just been made.
+        unsafe { Socket::of(sock) }
+    }
+
+    /// Connects to the server at `to`, always the same one. May sleep for a quarter of a second;
     /// neither waits for memory to be written nor for user space.
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT`, `ECONNREFUSED`, `ENETUNREACH`, `EHOSTUNREACH`, `EAFNOSUPPORT` for a kernel
-    /// without IPv6, `ENOMEM`, and others of connect(2).
-    pub fn connect(to: &SocketAddr, timeout_ms: u32) -> Result<Socket> {
+    /// `EAGAIN` when nobody has answered in that time, and it is to be called again; `ETIMEDOUT`,
+    /// `ECONNREFUSED`, `ENETUNREACH`, `EHOSTUNREACH`, `ENOMEM`, and others of connect(2).
+    #[inline(never)]
+    pub fn connect(&self, to: &SocketAddr) -> Result {
         let mut address = ffi::dormouse_address {
             port: to.port(),
             is_v6: to.is_ipv6(),
@@ -66,14 +81,12 @@ impl Socket {
             }
             IpAddr::V6(ip) => address.bytes = ip.octets(),
         }
-        // SAFETY: The address is valid for the call, and this is process context.
-        let sock = unsafe { ffi::dormouse_sock_connect(&address, timeout_ms) };
-        // SAFETY: It has just been made.
-        unsafe { Socket::of(sock) }
+        // SAFETY: By the type invariants, and the address is valid for the call.
+        to_result(unsafe { ffi::dormouse_sock_connect(self.sock.as_ptr(), &address) })
     }
 
     /// Sends a part of `bytes`, and says how many. `more` tells that others follow at once. May
-    /// sleep for a second.
+    /// sleep for a quarter of a second.
     ///
     /// # Errors
     ///
@@ -88,7 +101,7 @@ impl Socket {
     }
 
     /// Receives what there is, but no more than `bytes` has room for, and says how much; nothing
-    /// when the other side has closed the connection. May sleep for a second.
+    /// when the other side has closed the connection. May sleep for a quarter of a second.
     ///
     /// # Errors
     ///
@@ -150,7 +163,7 @@ impl Listener {
         self.port
     }
 
-    /// Takes a connection that somebody has made. May sleep for a second.
+    /// Takes a connection that somebody has made. May sleep for a quarter of a second.
     ///
     /// # Errors
     ///

@@ -130,8 +130,8 @@ struct dormouse_address {
 	u8 bytes[16];
 };
 
-struct dormouse_sock *dormouse_sock_connect(const struct dormouse_address *to,
-					    u32 timeout_ms);
+struct dormouse_sock *dormouse_sock_new(bool is_v6, u32 timeout_ms);
+int dormouse_sock_connect(struct dormouse_sock *conn, const struct dormouse_address *to);
 ssize_t dormouse_sock_send(struct dormouse_sock *conn, const void *bytes, size_t len,
 			   bool more);
 ssize_t dormouse_sock_receive(struct dormouse_sock *conn, void *bytes, size_t len);

@@ -22,7 +22,7 @@
 #include "shim.h"
 
 /* How long one call may wait for the other side. */
-#define TICK_MS		1000
+#define TICK_MS		250
 
 /* Bytes under way in each direction: they are memory that is scarce. */
 #define BUFFER_BYTES	SZ_1M
@@ -60,12 +60,55 @@ static void prepare(struct sock *sk, u32 timeout_ms)
 	sk->sk_use_task_frag = false;
 	sk->sk_userlocks |= SOCK_SNDBUF_LOCK;
 	WRITE_ONCE(sk->sk_sndbuf, BUFFER_BYTES);
-	WRITE_ONCE(sk->sk_sndtimeo, msecs_to_jiffies(timeout_ms));
+	WRITE_ONCE(sk->sk_sndtimeo, msecs_to_jiffies(TICK_MS));
 	WRITE_ONCE(sk->sk_rcvtimeo, msecs_to_jiffies(TICK_MS));
 	release_sock(sk);
 }
 
-static int connect(struct socket *sock, const struct dormouse_address *to)
+/**
+ * dormouse_sock_new - Make a TCP connection that leads nowhere yet.
+ * @is_v6: Whether it will lead to an IPv6 address.
+ * @timeout_ms: How long nothing may be acknowledged before it counts as lost.
+ *
+ * The connection belongs to the first network namespace, whoever calls.
+ *
+ * Context: Process context. May sleep. Does not wait for memory to be written.
+ * Return: The connection, or an ERR_PTR(): -EAFNOSUPPORT, -ENOMEM, and others of
+ * socket(2).
+ */
+struct dormouse_sock *dormouse_sock_new(bool is_v6, u32 timeout_ms)
+{
+	unsigned int noio = memalloc_noio_save();
+	struct dormouse_sock *conn;
+	int err = -ENOMEM;
+
+	conn = kzalloc(sizeof(*conn), GFP_KERNEL);
+	if (!conn)
+		goto out;
+	err = sock_create_kern(&init_net, is_v6 ? PF_INET6 : PF_INET, SOCK_STREAM,
+			       IPPROTO_TCP, &conn->sock);
+	if (err) {
+		kfree(conn);
+		goto out;
+	}
+	prepare(conn->sock->sk, timeout_ms);
+out:
+	memalloc_noio_restore(noio);
+	return err ? ERR_PTR(err) : conn;
+}
+
+/**
+ * dormouse_sock_connect - Connect to a TCP server.
+ * @conn: The connection.
+ * @to: Address of the server, the same in each call.
+ *
+ * Context: Process context. May sleep for a quarter of a second. Does not wait
+ * for memory to be written.
+ * Return: 0, or a negative error code: -EAGAIN when the server has not answered
+ * in that time, and is to be asked again; -ETIMEDOUT, -ECONNREFUSED,
+ * -ENETUNREACH, -EHOSTUNREACH, -ENOMEM, and others of connect(2).
+ */
+int dormouse_sock_connect(struct dormouse_sock *conn, const struct dormouse_address *to)
 {
 	struct sockaddr_in6 six = {
 		.sin6_family = AF_INET6,
@@ -75,62 +118,19 @@ static int connect(struct socket *sock, const struct dormouse_address *to)
 		.sin_family = AF_INET,
 		.sin_port = htons(to->port),
 	};
+	unsigned int noio = memalloc_noio_save();
+	int err;
 
 	if (to->is_v6) {
 		memcpy(&six.sin6_addr, to->bytes, sizeof(six.sin6_addr));
-		return kernel_connect(sock, (struct sockaddr *)&six, sizeof(six), 0);
+		err = kernel_connect(conn->sock, (struct sockaddr *)&six, sizeof(six), 0);
+	} else {
+		memcpy(&four.sin_addr, to->bytes, sizeof(four.sin_addr));
+		err = kernel_connect(conn->sock, (struct sockaddr *)&four, sizeof(four), 0);
 	}
-	memcpy(&four.sin_addr, to->bytes, sizeof(four.sin_addr));
-	return kernel_connect(sock, (struct sockaddr *)&four, sizeof(four), 0);
-}
-
-/**
- * dormouse_sock_connect - Connect to a TCP server.
- * @to: Its address.
- * @timeout_ms: How long to wait for it.
- *
- * The connection belongs to the first network namespace, whoever calls.
- *
- * Context: Process context. May sleep. Does not wait for memory to be written.
- * Return: The connection, or an ERR_PTR(): -ETIMEDOUT, -ECONNREFUSED,
- * -ENETUNREACH, -EHOSTUNREACH, -EAFNOSUPPORT, -ENOMEM, and others of
- * connect(2).
- */
-struct dormouse_sock *dormouse_sock_connect(const struct dormouse_address *to,
-					    u32 timeout_ms)
-{
-	unsigned int noio = memalloc_noio_save();
-	struct dormouse_sock *conn;
-	int err = -ENOMEM;
-
-	conn = kzalloc(sizeof(*conn), GFP_KERNEL);
-	if (!conn)
-		goto out;
-	err = sock_create_kern(&init_net, to->is_v6 ? PF_INET6 : PF_INET,
-			       SOCK_STREAM, IPPROTO_TCP, &conn->sock);
-	if (err)
-		goto free;
-	prepare(conn->sock->sk, timeout_ms);
-	err = connect(conn->sock, to);
-	if (err) {
-		/* What a wait that is over is called here. */
-		if (err == -EINPROGRESS || err == -EALREADY)
-			err = -ETIMEDOUT;
-		dormouse_sock_close(conn, false);
-		conn = NULL;
-		goto out;
-	}
-	lock_sock(conn->sock->sk);
-	WRITE_ONCE(conn->sock->sk->sk_sndtimeo, msecs_to_jiffies(TICK_MS));
-	release_sock(conn->sock->sk);
-	goto out;
-
-free:
-	kfree(conn);
-	conn = NULL;
-out:
 	memalloc_noio_restore(noio);
-	return conn ? conn : ERR_PTR(err);
+	/* What a wait that is over is called, the first time and later. */
+	return err == -EINPROGRESS || err == -EALREADY ? -EAGAIN : err;
 }
 
 /**
@@ -140,7 +140,7 @@ out:
  * @len: How many, at most INT_MAX.
  * @more: True if more follows at once.
  *
- * Context: Process context. May sleep for a second.
+ * Context: Process context. May sleep for a quarter of a second.
  * Return: How many were sent, or a negative error code: -EAGAIN when none could
  * be sent in that time, -EPIPE, -ECONNRESET, -ETIMEDOUT when the connection is
  * gone.
@@ -164,7 +164,7 @@ ssize_t dormouse_sock_send(struct dormouse_sock *conn, const void *bytes, size_t
  * @bytes: Where to put them.
  * @len: At most so many, and no more than INT_MAX.
  *
- * Context: Process context. May sleep for a second.
+ * Context: Process context. May sleep for a quarter of a second.
  * Return: How many there were, 0 when the other side has closed, or a negative
  * error code: -EAGAIN when there were none in that time, -ECONNRESET,
  * -ETIMEDOUT when the connection is gone.
@@ -259,7 +259,7 @@ struct dormouse_sock *dormouse_sock_listen(u16 *port)
  * dormouse_sock_accept - Take a connection that somebody has made.
  * @listener: From dormouse_sock_listen().
  *
- * Context: Process context. May sleep for a second.
+ * Context: Process context. May sleep for a quarter of a second.
  * Return: The connection, or an ERR_PTR(): -EAGAIN if there was none.
  */
 struct dormouse_sock *dormouse_sock_accept(struct dormouse_sock *listener)

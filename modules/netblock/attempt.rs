@@ -99,13 +99,14 @@ fn no_network(e: Error) -> bool {
 }
 
 /// Runs `f` with a connection; again, with another one, when that is lost, until
-/// the time of the setting is over. `known`: the server has answered before, so that one that does not may be on its way back.
+/// `deadline`. `known`: the server has answered before, so that one that does
+/// not may be on its way back.
 pub(crate) fn alone<R>(
     server: &Server,
     known: bool,
+    deadline: Deadline,
     mut f: impl FnMut(&mut Link, Deadline) -> Result<R, Failure>,
 ) -> Result<R> {
-    let deadline = Deadline::in_ms(server.timeout_ms);
     loop {
         let result = Link::open(server, deadline).and_then(|mut link| {
             let result = f(&mut link, deadline);
@@ -123,9 +124,10 @@ pub(crate) fn alone<R>(
             Failure::Lost(e) => known || no_network(e) || e == errno::error(errno::ETIMEDOUT),
             _ => failure.may_pass(),
         };
-        if !wait || deadline.is_over() {
-            return Err(explain(server, failure));
+        match deadline.check() {
+            Ok(()) if wait => time::sleep_ms(PAUSE_MS),
+            Err(Failure::Here(stop)) if wait => return Err(stop),
+            _ => return Err(explain(server, failure)),
         }
-        time::sleep_ms(PAUSE_MS);
     }
 }

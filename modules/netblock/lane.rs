@@ -108,7 +108,7 @@ impl<'a> Lane<'a> {
 
     fn connect(&mut self) {
         let most = TRY_MS.min(self.session.server.timeout_ms);
-        let result = Link::open(&self.session.server, Deadline::in_ms(most));
+        let result = Link::open(&self.session.server, Deadline::of_cycle(most));
         let multi = result.as_ref().ok().map(|link| link.terms.multi());
         self.session.tried(multi);
         match result {
@@ -121,10 +121,12 @@ impl<'a> Lane<'a> {
                 self.tries = self.tries.saturating_add(1);
                 time::sleep_ms(PAUSE_MS);
             }
-            Err(failure) if !failure.may_pass() || self.session.is_overdue() => {
-                self.session.give_up(failure);
-            }
-            Err(_) => time::sleep_ms(PAUSE_MS),
+            Err(failure) if !failure.may_pass() => self.session.give_up(failure),
+            Err(failure) => match self.session.check() {
+                Ok(()) => time::sleep_ms(PAUSE_MS),
+                Err(stop @ Failure::Here(_)) => self.session.give_up(stop),
+                Err(_) => self.session.give_up(failure),
+            },
         }
     }
 
@@ -172,7 +174,7 @@ impl<'a> Lane<'a> {
             Op::Write if !link.terms.flush() => wire::FLAG_FUA,
             _ => 0,
         };
-        let deadline = self.session.deadline();
+        let deadline = self.session.server.deadline();
         let offset = job.offset.saturating_add(job.done as u64);
         let (sent, piece, sum) = match (&job.buf, most) {
             (_, Err(failure)) => (Err(failure), 0, None),
@@ -216,10 +218,8 @@ impl<'a> Lane<'a> {
             return Ok(());
         };
         let Some((slot, result)) = link.step(&mut self.actives)? else {
-            if self.session.is_overdue() {
-                self.session.give_up(Failure::Lost(dormouse::errno::error(
-                    dormouse::errno::ETIMEDOUT,
-                )));
+            if let Err(failure) = self.session.check() {
+                self.session.give_up(failure);
             }
             return Ok(());
         };

@@ -10,6 +10,7 @@ use crate::proto::replies::{Event, Replies, Table, Violation, Want};
 use crate::proto::terms::Terms;
 use crate::proto::wire::{self, Command};
 use core::net::SocketAddr;
+use dormouse::engine;
 use dormouse::errno;
 use dormouse::sys::buf::Buf;
 use dormouse::sys::net::Socket;
@@ -19,6 +20,8 @@ use kernel::prelude::*;
 
 /// How long one attempt to connect may take.
 const CONNECT_MS: u32 = 5000;
+/// How long a server may still take to answer when the cycle is to stop.
+pub(crate) const HASTE_MS: u32 = 500;
 /// Zeros that are sent at once to a server that makes none by itself.
 const ZEROS_MAX: u32 = 64 << 10;
 
@@ -29,6 +32,13 @@ pub(crate) struct Server {
     pub(crate) export: Text<EXPORT_MAX>,
     /// How long nothing may come of what was asked.
     pub(crate) timeout_ms: u32,
+}
+
+impl Server {
+    /// How long to wait for it from now on, for the cycle.
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline::of_cycle(self.timeout_ms)
+    }
 }
 
 impl core::fmt::Display for Server {
@@ -64,16 +74,57 @@ impl Failure {
 
 /// When waiting ends.
 #[derive(Clone, Copy)]
-pub(crate) struct Deadline(u64);
+pub(crate) struct Deadline {
+    at: u64,
+    /// When it ends for a cycle that is to stop.
+    in_haste: Option<u64>,
+}
+
+fn from_now(ms: u32) -> u64 {
+    let ns = u64::from(ms).saturating_mul(1_000_000);
+    time::monotonic_ns().saturating_add(ns)
+}
 
 impl Deadline {
+    /// After so many milliseconds, whatever happens meanwhile.
     pub(crate) fn in_ms(ms: u32) -> Self {
-        let ns = u64::from(ms).saturating_mul(1_000_000);
-        Deadline(time::monotonic_ns().saturating_add(ns))
+        Deadline {
+            at: from_now(ms),
+            in_haste: None,
+        }
     }
 
-    pub(crate) fn is_over(self) -> bool {
-        time::monotonic_ns() > self.0
+    /// After so many milliseconds, or soon when somebody asks the cycle to stop.
+    pub(crate) fn of_cycle(ms: u32) -> Self {
+        Deadline {
+            at: from_now(ms),
+            in_haste: Some(from_now(HASTE_MS)),
+        }
+    }
+
+    /// This one, but at most so many milliseconds from now.
+    fn within_ms(self, ms: u32) -> Self {
+        Deadline {
+            at: self.at.min(from_now(ms)),
+            ..self
+        }
+    }
+
+    /// Whether to go on waiting. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Lost`] when the time is over, [`Failure::Here`] when the cycle
+    /// is to stop.
+    pub(crate) fn check(self) -> Result<(), Failure> {
+        let now = time::monotonic_ns();
+        if self.in_haste.is_some_and(|haste| now > haste) {
+            engine::go_on().map_err(Failure::Here)?;
+        }
+        match now > self.at {
+            false => Ok(()),
+            true => Err(Failure::Lost(errno::error(errno::ETIMEDOUT))),
+        }
     }
 }
 
@@ -103,13 +154,25 @@ fn gone() -> Failure {
     Failure::Lost(EPIPE)
 }
 
+fn connect(server: &Server, deadline: Deadline) -> Result<Socket, Failure> {
+    let most = CONNECT_MS.min(server.timeout_ms);
+    let deadline = deadline.within_ms(most);
+    let socket = Socket::new(&server.address, most).map_err(Failure::Lost)?;
+    loop {
+        match socket.connect(&server.address) {
+            Ok(()) => return Ok(socket),
+            Err(e) if e == EAGAIN => deadline.check()?,
+            Err(e) => return Err(Failure::Lost(e)),
+        }
+    }
+}
+
 fn fill(socket: &Socket, mut to: &mut [u8], deadline: Deadline) -> Result<(), Failure> {
     while !to.is_empty() {
         match socket.receive(to) {
             Ok(0) => return Err(gone()),
             Ok(n) => to = to.get_mut(n..).unwrap_or(&mut []),
-            Err(e) if e == EAGAIN && !deadline.is_over() => {}
-            Err(e) if e == EAGAIN => return Err(Failure::Lost(errno::error(errno::ETIMEDOUT))),
+            Err(e) if e == EAGAIN => deadline.check()?,
             Err(e) => return Err(Failure::Lost(e)),
         }
     }
@@ -120,8 +183,7 @@ fn send(socket: &Socket, mut bytes: &[u8], more: bool, deadline: Deadline) -> Re
     while !bytes.is_empty() {
         match socket.send(bytes, more) {
             Ok(n) => bytes = bytes.get(n..).unwrap_or(&[]),
-            Err(e) if e == EAGAIN && !deadline.is_over() => {}
-            Err(e) if e == EAGAIN => return Err(Failure::Lost(errno::error(errno::ETIMEDOUT))),
+            Err(e) if e == EAGAIN => deadline.check()?,
             Err(e) => return Err(Failure::Lost(e)),
         }
     }
@@ -133,10 +195,9 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// [`Failure::Lost`] or [`Failure::Refused`].
+    /// [`Failure::Lost`], [`Failure::Refused`] or [`Failure::Here`].
     pub(crate) fn open(server: &Server, deadline: Deadline) -> Result<Link, Failure> {
-        let socket = Socket::connect(&server.address, CONNECT_MS.min(server.timeout_ms));
-        let socket = socket.map_err(Failure::Lost)?;
+        let socket = connect(server, deadline)?;
         let mut negotiation = Negotiation::new(server.export.as_str());
         let terms = loop {
             send(&socket, negotiation.output(), false, deadline)?;
@@ -174,7 +235,7 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// [`Failure::Lost`]; the connection is of no use then.
+    /// [`Failure::Lost`] or [`Failure::Here`]; the connection is of no use then.
     pub(crate) fn send(
         &mut self,
         command: Command,
@@ -194,7 +255,7 @@ impl Link {
     }
 
     /// Receives what there is; returns the slot of a request that is over and
-    /// its result. May sleep for a second.
+    /// its result. May sleep for a quarter of a second.
     ///
     /// # Errors
     ///
@@ -251,9 +312,7 @@ impl Link {
             if let Some((_, result)) = self.step(rooms)? {
                 return result;
             }
-            if deadline.is_over() {
-                return Err(Failure::Lost(errno::error(errno::ETIMEDOUT)));
-            }
+            deadline.check()?;
         }
     }
 

@@ -81,7 +81,7 @@ fn save_server(place: Place<'_>) -> Result<Server> {
 
 fn look(server: &Server) -> Result<Seen> {
     let mut block = Buf::new(BLOCK)?;
-    let terms = attempt::alone(server, false, |link, deadline| {
+    let terms = attempt::alone(server, false, server.deadline(), |link, deadline| {
         if link.terms.size < BLOCK as u64 {
             return Err(Failure::Here(engine::fail(
                 ENOSPC,
@@ -162,7 +162,7 @@ fn check_free(server: &Server, seen: &Seen) -> Result {
     }
     let mut buf = Buf::new(LOOK)?;
     let blank = seen.found == Found::Blank
-        && attempt::alone(server, true, |link, deadline| {
+        && attempt::alone(server, true, server.deadline(), |link, deadline| {
             is_blank(link, &mut buf, deadline)
         })?;
     if blank {

@@ -25,10 +25,11 @@
 #![forbid(unsafe_code)]
 
 use crate::attempt;
-use crate::link::{Deadline, Failure, Link, Server};
+use crate::link::{Deadline, Failure, Link, Server, HASTE_MS};
 use crate::order::{Job, Order, Standing};
 use crate::ring::Ring;
 use dormouse::engine;
+use dormouse::errno;
 use dormouse::storage::Op;
 use dormouse::sys::checksum::xxh64;
 use dormouse::sys::table::Table;
@@ -308,19 +309,29 @@ impl Session {
         self.state.lock().moved_at = time::monotonic_ns();
     }
 
-    /// How long a lane may wait from now on.
-    pub(crate) fn deadline(&self) -> Deadline {
-        Deadline::in_ms(self.server.timeout_ms)
-    }
-
-    /// Whether nothing has come of what was asked for too long.
-    pub(crate) fn is_overdue(&self) -> bool {
-        let state = self.state.lock();
-        // Nobody who waits for us is to be taken for dead.
-        self.over.notify_all();
-        let ns = u64::from(self.server.timeout_ms).saturating_mul(1_000_000);
-        let late = time::monotonic_ns().saturating_sub(state.moved_at) > ns;
-        state.outstanding > 0 && late
+    /// Whether to go on waiting for what was asked. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Lost`] when nothing has come of it for too long,
+    /// [`Failure::Here`] when nothing comes and the cycle is to stop.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let quiet_ms = {
+            let state = self.state.lock();
+            // Nobody who waits for us is to be taken for dead.
+            self.over.notify_all();
+            if state.outstanding == 0 {
+                return Ok(());
+            }
+            time::monotonic_ns().saturating_sub(state.moved_at) / 1_000_000
+        };
+        if quiet_ms > u64::from(HASTE_MS) {
+            engine::go_on().map_err(Failure::Here)?;
+        }
+        match quiet_ms > u64::from(self.server.timeout_ms) {
+            false => Ok(()),
+            true => Err(Failure::Lost(errno::error(errno::ETIMEDOUT))),
+        }
     }
 
     /// Gives the session up. The first reason counts.
@@ -356,18 +367,19 @@ impl Session {
     }
 
     /// Runs `f` with a connection of its own while no lane has one; again, with
-    /// another one, when that is lost. May sleep, until nothing has worked for
-    /// as long as the setting says.
+    /// another one, when that is lost. May sleep, until nothing has worked
+    /// before `deadline`.
     ///
     /// # Errors
     ///
     /// What the server or `f` says, recorded.
     pub(crate) fn alone<R>(
         &self,
+        deadline: Deadline,
         f: impl FnMut(&mut Link, Deadline) -> Result<R, Failure>,
     ) -> Result<R> {
         self.rest();
-        attempt::alone(&self.server, true, f)
+        attempt::alone(&self.server, true, deadline, f)
     }
 
     /// Returns when all that was written is on the medium. May sleep.
@@ -428,9 +440,10 @@ impl Session {
         }
         pr_notice!("{}: the connection was lost; looking whether all {} writes since the last flush are there\n", self.server, count);
         let mut next = 0usize;
-        attempt::alone(&self.server, true, |link, _| {
+        let whole = self.server.deadline();
+        attempt::alone(&self.server, true, whole, |link, _| {
             while let Some(written) = self.noted(next, count) {
-                let deadline = self.deadline();
+                let deadline = self.server.deadline();
                 let room = scratch.get_mut(..written.len as usize);
                 let room = room.ok_or(Failure::Here(EINVAL))?;
                 link.read(written.offset, room, deadline)?;
@@ -443,7 +456,7 @@ impl Session {
                 next = next.saturating_add(1);
             }
             // Lost between this and the last read: all of it once more.
-            link.flush(self.deadline()).inspect_err(|_| next = 0)
+            link.flush(self.server.deadline()).inspect_err(|_| next = 0)
         })?;
         self.state.lock().forget();
         Ok(())

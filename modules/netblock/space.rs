@@ -4,11 +4,12 @@
 
 #![forbid(unsafe_code)]
 
-use crate::link::Failure;
+use crate::link::{Deadline, Failure};
 use crate::mark::{self, Found, FIRST_BLOCK};
 use crate::order::Job;
 use crate::session::Session;
 use crate::sweep::{Reserved, Sweep, Sweeper};
+use core::sync::atomic::{AtomicBool, Ordering};
 use dormouse::engine;
 use dormouse::errno;
 use dormouse::image::superblock::{self, Superblock};
@@ -52,6 +53,8 @@ struct Inner {
     /// Keeps the blocks from being given back while an image is written.
     #[pin]
     reserved: Mutex<Option<Reserved>>,
+    /// The mark of the image that is saved here may be on the export.
+    marked: AtomicBool,
 }
 
 /// First byte of block `block` of an image.
@@ -82,6 +85,7 @@ impl NetSpace {
                 scratch <- new_mutex!(scratch, "dormouse_netblock::scratch"),
                 reserve <- new_mutex!(None, "dormouse_netblock::reserve"),
                 reserved <- new_mutex!(None, "dormouse_netblock::reserved"),
+                marked: AtomicBool::new(false),
             }),
             GFP_KERNEL,
         );
@@ -109,6 +113,19 @@ impl NetSpace {
             self.session.doubt();
         }
         Ok(())
+    }
+
+    /// How long writing the superblock may take, with the mark of an image or
+    /// without it. A mark that the save has made has to come off, also when
+    /// somebody is in a hurry.
+    fn deadline(&self, image: bool) -> Deadline {
+        let server = &self.session.server;
+        if self.inner.marked.load(Ordering::Relaxed) {
+            return Deadline::in_ms(server.timeout_ms);
+        }
+        let saves = self.inner.reserved.lock().is_some();
+        self.inner.marked.store(image && saves, Ordering::Relaxed);
+        server.deadline()
     }
 
     fn change_of(&self, block: &[u8]) -> Option<ImageId> {
@@ -146,8 +163,9 @@ impl Space for NetSpace {
 
     fn read_superblock(&self, out: &mut [u8; superblock::BYTES]) -> Result<Signature> {
         let mut block = Buf::new(BLOCK)?;
+        let deadline = self.session.server.deadline();
         self.session
-            .alone(|link, deadline| link.read(0, &mut block, deadline))?;
+            .alone(deadline, |link, deadline| link.read(0, &mut block, deadline))?;
         let Found::Ours { image, .. } = mark::decode(&block) else {
             return Err(errno::error(errno::EBADMSG));
         };
@@ -165,7 +183,8 @@ impl Space for NetSpace {
         let mut block = Buf::new(BLOCK)?;
         let next = Superblock::decode(bytes)?.map(|sb| sb.image_id);
         let known = *self.inner.known.lock();
-        self.session.alone(|link, deadline| {
+        let deadline = self.deadline(image);
+        self.session.alone(deadline, |link, deadline| {
             link.read(0, &mut block, deadline)?;
             let there = self.change_of(&block);
             // A write whose reply was lost may have been done.
@@ -193,8 +212,9 @@ impl Space for NetSpace {
             return Err(ENXIO);
         }
         let (offset, len) = (offset(block), count.saturating_mul(BLOCK as u64));
+        let deadline = self.session.server.deadline();
         self.session
-            .alone(|link, deadline| link.wipe(offset, len, deadline))
+            .alone(deadline, |link, deadline| link.wipe(offset, len, deadline))
     }
 
     fn give_back(&self, head: u64) {

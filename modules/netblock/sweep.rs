@@ -166,6 +166,7 @@ impl Sweep {
         }
     }
 
+    /// Nobody waits for it, so it is not over with the cycle.
     fn deadline(&self) -> Deadline {
         Deadline::in_ms(self.server.timeout_ms)
     }
@@ -238,16 +239,14 @@ impl Sweep {
         let deadline = self.deadline();
         let mut hurry = None;
         loop {
-            // A second at most.
             if let Some((_, result)) = link.step(&mut Nowhere)? {
                 return result;
             }
             if flags.stop.load(Ordering::Relaxed) {
                 hurry.get_or_insert_with(|| Deadline::in_ms(PATIENCE_MS));
             }
-            if deadline.is_over() || hurry.is_some_and(Deadline::is_over) {
-                return Err(Failure::Lost(errno::error(errno::ETIMEDOUT)));
-            }
+            deadline.check()?;
+            hurry.map_or(Ok(()), Deadline::check)?;
         }
     }
 }

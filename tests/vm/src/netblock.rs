@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure, Context, Result};
 use dormouse_vm::Vm;
 
-use crate::steps::{boot_fresh, expect_result, get, prepare, refused, resume, set, FOLDER};
+use crate::steps::{boot_fresh, clock, expect_result, get, prepare, refused, resume, set, FOLDER};
 use crate::{Lab, Scenario};
 
 mod liar;
@@ -43,6 +43,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "nbd-gone",
         "the server is gone for good in the middle of a save: the guest goes on",
         gone,
+    ),
+    Scenario::new(
+        "nbd-stop",
+        "a save that waits for a server or a network is stopped long before it gives up",
+        stopped,
     ),
     Scenario::new(
         "nbd-refusals",
@@ -251,6 +256,53 @@ fn gone(lab: &Lab) -> Result<()> {
     server.set_arguments(&["file", "DISK"]);
     server.start()?;
     cycle(&mut vm)?;
+    vm.assert_clean()
+}
+
+/// Stops the cycle when it is in step $1 and gets nowhere.
+const STALL: &str = r#"#!/bin/sh
+cd /sys/power/hibernate
+until read -r step rest < progress && [ "$step" = "$1" ]; do sleep 0.1; done
+last=
+while read -r step done rest < progress && [ "$done" != "$last" ]; do
+	last=$done
+	sleep 2
+done
+echo 1 > abort
+"#;
+
+/// Milliseconds of the guest from a request to stop to the system that goes on. Without it the
+/// server would be given 60 seconds.
+const STOP: u64 = 10_000;
+
+fn stopped(lab: &Lab) -> Result<()> {
+    let mut vm = machine(lab, "nbd://10.0.2.2:1/nothing", STATIC).file("/bin/stall", 0o755, STALL);
+    vm.boot()?;
+    prepare(&mut vm)?;
+    let silent = Liar::new(512 << 20, Fault::Silence, 12)?;
+    let mute = Liar::new(512 << 20, Fault::Mute, 0)?;
+    let nobody = "nbd://10.0.2.99/nobody".to_string();
+    for (target, step) in [
+        (silent.target(), "write"),
+        (mute.target(), "begin"),
+        (nobody, "begin"),
+    ] {
+        choose(&mut vm, &target)?;
+        vm.run(&format!(
+            "/bin/stall {step} > /dev/null 2>&1 & echo $! > {FOLDER}/keep_running"
+        ))?;
+        let from = vm.log()?.len();
+        fails(&mut vm, "Operation canceled")?;
+        expect_result(&mut vm, -125, &["stopped on request"])?;
+        let asked = vm.log()?.wait_for("asked to stop", from, Duration::ZERO)?;
+        let exit = vm
+            .log()?
+            .wait_for("hibernation exit", asked, Duration::ZERO)?;
+        let took = clock(&vm, exit)?.saturating_sub(clock(&vm, asked)?);
+        println!("stop of a save to {target}: {took} ms");
+        ensure!(took < STOP, "to stop a save to {target} took {took} ms");
+        set(&mut vm, "keep_running", "")?;
+    }
     vm.assert_clean()
 }
 

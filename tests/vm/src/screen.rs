@@ -11,7 +11,7 @@ use anyhow::{bail, ensure, Context, Result};
 use dormouse_vm::agent::Progress;
 use dormouse_vm::{Arrival, Display, Output, Vm};
 
-use crate::steps::{expect_result, get, prepare, resume, set, FOLDER, SMALL_MIB};
+use crate::steps::{clock, expect_result, get, prepare, resume, set, FOLDER, SMALL_MIB};
 use crate::{Lab, Scenario};
 
 /// The scenarios of this file.
@@ -298,15 +298,6 @@ fn tenths(vm: &Vm, from: usize) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// The guest's clock at line `number` of the log, in milliseconds.
-fn clock(vm: &Vm, number: usize) -> Result<u64> {
-    let lines = vm.log()?.lines();
-    let line = lines.get(number).context("no such line")?;
-    let inner = line.trim_start_matches('[').split(']').next();
-    let seconds: f64 = inner.unwrap_or_default().trim().parse()?;
-    Ok((seconds * 1000.0) as u64)
 }
 
 /// Presses Esc when the log shows `point`, and waits for `end`; how long that took.

@@ -111,6 +111,19 @@ pub fn expect_result(vm: &mut Vm, errno: i32, parts: &[&str]) -> Result<String> 
     Ok(result)
 }
 
+/// The guest's clock at line `number` of the log, in milliseconds.
+///
+/// # Errors
+///
+/// When there is no such line, or no time in it.
+pub fn clock(vm: &Vm, number: usize) -> Result<u64> {
+    let lines = vm.log()?.lines();
+    let line = lines.get(number).context("no such line")?;
+    let inner = line.trim_start_matches('[').split(']').next();
+    let seconds: f64 = inner.unwrap_or_default().trim().parse()?;
+    Ok((seconds * 1000.0) as u64)
+}
+
 /// Boots, and checks that the system which hibernated goes on with every byte
 /// of its workload.
 ///
