@@ -58,8 +58,21 @@ const BACK: Duration = Duration::from_secs(2);
 /// Asks for the image with the screen, as an initramfs does, on a slow disk.
 const UNLOCK: &str = "#!/bin/sh\ndormouse ui --load /dev/vda > /dev/kmsg 2>&1\n";
 
-/// Prints the screen to the kernel log as soon as the cycle is in step $1 for a moment.
+/// Prints the screen to the kernel log as soon as the cycle is in step $1 for a moment, and whether
+/// the process that draws it had page faults since tasks were frozen.
 const LOOK: &str = r#"#!/bin/sh
+faults() {
+	for pid in $(cat /sys/power/hibernate/keep_running); do
+		read -r name < "/proc/$pid/comm"
+		[ "$name" != dormouse ] || cut -d' ' -f10,12 "/proc/$pid/stat"
+	done
+}
+now=idle
+while [ "$now" = idle ] || [ "$now" = begin ]; do
+	sleep 0.1
+	read -r now < /sys/power/hibernate/state
+done
+before=$(faults)
 until read -r now < /sys/power/hibernate/state && [ "$now" = "$1" ]; do sleep 0.2; done
 sleep 0.5
 read -r lines columns <<- END
@@ -68,6 +81,12 @@ END
 fold -w "$columns" < /dev/vcs63 | while read -r line; do
 	[ -n "$line" ] && echo "screen: $line" > /dev/kmsg
 done
+after=$(faults)
+if [ -n "$before" ] && [ "$before" = "$after" ]; then
+	echo "screen: no page faults" > /dev/kmsg
+else
+	echo "screen: page faults were $before, are $after" > /dev/kmsg
+fi
 "#;
 
 /// What is left to be read after an Esc in the middle of a save.
@@ -270,6 +289,7 @@ fn keys(lab: &Lab, display: Display) -> Result<()> {
         " stored (",
         "to swap space",
         "then reboot",
+        "no page faults",
     ];
     shown(&vm, "screen: ", &parts, 0)?;
     tenths(&vm, from)?;
