@@ -10,6 +10,7 @@ use anyhow::{bail, ensure, Context, Result};
 use dormouse_vm::{Arrival, Disk, System, Vm};
 use serde_json::json;
 
+use crate::netblock::servers::Server;
 use crate::{Lab, Scenario};
 
 mod encrypted;
@@ -44,6 +45,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "debian-file",
         "Debian without swap space hibernates into a file",
         file,
+    ),
+    Scenario::long(
+        "debian-nbd",
+        "Debian hibernates to a server, which its initramfs finds by DHCP",
+        nbd,
     ),
     Scenario::long(
         "debian-noresume",
@@ -242,6 +248,34 @@ fn file(lab: &Lab) -> Result<()> {
     boot_fresh(&mut vm)?;
     let mut load = Load::start(&mut vm)?;
     cycle(&mut vm, &mut load, "hibernate", 1)?;
+    load.end(&mut vm)?;
+    vm.assert_clean()
+}
+
+fn nbd(lab: &Lab) -> Result<()> {
+    let server = Server::qemu("2G", &["--shared=8", "--discard=unmap"])?;
+    let mut vm = machine(lab, false)?;
+    let target = server.target();
+    vm.set_append(&format!("{ROOT} resume={target}"));
+    // No image there: nobody waits for a device of that name.
+    boot_fresh(&mut vm)?;
+    ensure!(
+        !vm.run("dmesg")?.contains("Gave up waiting"),
+        "the boot was held up"
+    );
+    vm.run(&format!(
+        "dormouse config set writer=netblock target={target} && dormouse config save"
+    ))?;
+    // It fails when something does; that its initramfs is older than the settings is a note.
+    let said = vm.run("dormouse doctor")?;
+    ensure!(
+        said.contains(&format!("resume={target}")),
+        "the doctor says\n{said}"
+    );
+    let mut load = Load::start(&mut vm)?;
+    for count in 1..=2 {
+        cycle(&mut vm, &mut load, "hibernate", count)?;
+    }
     load.end(&mut vm)?;
     vm.assert_clean()
 }
