@@ -48,6 +48,11 @@ pub const SCENARIOS: &[Scenario] = &[
         refused::all,
     ),
     Scenario::long(
+        "large-sectors",
+        "disks with sectors of 4096 bytes: an image in swap space, and one in a file",
+        large_sectors,
+    ),
+    Scenario::long(
         "file-beside-swap",
         "images in a file and in swap space, one after the other, do not touch each other",
         beside_swap,
@@ -217,6 +222,32 @@ fn ext4(lab: &Lab) -> Result<()> {
     expect_type(&vm, 0, "ext4")?;
     let append = format!("resume=/dev/vda resume_offset={offset} dm.resume=1");
     cycles(&mut vm, "ext4", &[append])
+}
+
+fn large_sectors(lab: &Lab) -> Result<()> {
+    let vm = lab.vm().mem(MEM_MIB).disk("640M")?.swap_disk("512M")?;
+    let vm = vm
+        .qemu("-global")
+        .qemu("virtio-blk-device.logical_block_size=4096")
+        .qemu("-global")
+        .qemu("virtio-blk-device.physical_block_size=4096");
+    let mut vm = boot_mounted(vm, "ext4", "rw")?;
+    for disk in ["vda", "vdb"] {
+        let bytes = vm.run(&format!("cat /sys/block/{disk}/queue/logical_block_size"))?;
+        ensure!(bytes.trim() == "4096", "sectors of {bytes}");
+    }
+    vm.run("swapon /dev/vdb")?;
+    let lines = ready(&mut vm)?;
+    set(&mut vm, "writer", "swap")?;
+    set(&mut vm, "target", "/dev/vdb")?;
+    vm.set_append("dm.resume=/dev/vdb");
+    vm.hibernate()?;
+    expect_type(&vm, 1, "swsuspend")?;
+    resume(&mut vm)?;
+    expect_type(&vm, 1, "swap")?;
+    set(&mut vm, "writer", "file")?;
+    set(&mut vm, "target", "/mnt/image")?;
+    cycles(&mut vm, "ext4", &[format!("dm.resume={}", lines[1])])
 }
 
 fn device_name(lab: &Lab) -> Result<()> {
