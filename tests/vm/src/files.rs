@@ -103,7 +103,11 @@ fn host(program: &str, arguments: &[&str], vm: &Vm, number: usize) -> Result<()>
 }
 
 /// Makes a filesystem of type `fs` on the first disk.
-fn mkfs(vm: &Vm, fs: &str) -> Result<()> {
+///
+/// # Errors
+///
+/// When the program of the host is missing or fails.
+pub fn mkfs(vm: &Vm, fs: &str) -> Result<()> {
     match fs {
         "ext4" => vm.get_disk(0)?.mkfs(),
         "xfs" => host("/sbin/mkfs.xfs", &["-q", "-f"], vm, 0),
@@ -114,7 +118,11 @@ fn mkfs(vm: &Vm, fs: &str) -> Result<()> {
 
 /// Ends a scenario: off, the host finds nothing wrong with the filesystem, and
 /// no kernel log has a warning.
-fn sound(vm: &mut Vm, fs: &str) -> Result<()> {
+///
+/// # Errors
+///
+/// When one of these is not so.
+pub fn sound(vm: &mut Vm, fs: &str) -> Result<()> {
     vm.power_off()?;
     match fs {
         "ext4" => host("/sbin/e2fsck", &["-f", "-n"], vm, 0)?,

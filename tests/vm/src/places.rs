@@ -9,7 +9,7 @@ use crate::steps::{
     boot_fresh, expect_result, expect_type, get, prepare, refused, resume, set, there_and_back,
     with_program, FOLDER, SMALL_MIB,
 };
-use crate::{Lab, Scenario};
+use crate::{files, Lab, Scenario};
 
 /// The scenarios of this file.
 pub const SCENARIOS: &[Scenario] = &[
@@ -22,6 +22,16 @@ pub const SCENARIOS: &[Scenario] = &[
         "swap-file",
         "an image in a file on ext4, found by resume= and resume_offset=",
         file,
+    ),
+    Scenario::long(
+        "swap-file-btrfs",
+        "an image in a swap file on btrfs, found by the offset that btrfs tells",
+        btrfs,
+    ),
+    Scenario::long(
+        "swap-files",
+        "an image in two swap files on one device, half in each",
+        two_files,
     ),
     Scenario::new(
         "spill-over",
@@ -154,6 +164,60 @@ fn written(vm: &Vm, number: usize) -> Result<u64> {
 fn both_types(vm: &Vm, wanted: &str) -> Result<()> {
     expect_type(vm, 0, wanted)?;
     expect_type(vm, 1, wanted)
+}
+
+/// Hibernates and resumes with what the first disk has at `block` as the place, where a swap file
+/// begins; then takes leave of the filesystem of type `fs` on `/mnt`, which is as it should be.
+fn in_file(vm: &mut Vm, fs: &str, block: u64) -> Result<()> {
+    vm.run("echo 'what is open' > /mnt/note && sync")?;
+    prepare(vm)?;
+    vm.set_append(&format!(
+        "resume=/dev/vda resume_offset={block} dm.resume=1"
+    ));
+    vm.hibernate()?;
+    let mark = vm.get_disk(0)?.read(block * 4096 + 4086, 10)?;
+    ensure!(mark == b"LINHIB0001", "no mark but {}", mark.escape_ascii());
+    resume(vm)?;
+    vm.run("grep -q 'what is open' /mnt/note && echo more >> /mnt/note && sync")?;
+    vm.run("swapoff -a; umount /mnt")?;
+    files::sound(vm, fs)
+}
+
+fn btrfs(lab: &Lab) -> Result<()> {
+    let vm = lab.vm().mem(SMALL_MIB).disk("640M")?;
+    let mut vm = with_program(vm, "/bin/btrfs")?;
+    files::mkfs(&vm, "btrfs")?;
+    vm.boot()?;
+    vm.run("mkdir /mnt && mount -t btrfs /dev/vda /mnt")?;
+    vm.run("btrfs filesystem mkswapfile --size 300m /mnt/swap && swapon /mnt/swap")?;
+    let block = vm.run("btrfs inspect-internal map-swapfile -r /mnt/swap")?;
+    in_file(&mut vm, "btrfs", block.trim().parse()?)
+}
+
+fn two_files(lab: &Lab) -> Result<()> {
+    let vm = lab.vm().mem(SMALL_MIB).disk("640M")?;
+    let mut vm = with_program(vm, "/sbin/swapon")?;
+    files::mkfs(&vm, "ext4")?;
+    vm.boot()?;
+    vm.run("mkdir /mnt && mount -t ext4 /dev/vda /mnt")?;
+    for name in ["one", "two"] {
+        vm.run(&format!(
+            "fallocate -l 160M /mnt/{name} && chmod 600 /mnt/{name} && mkswap /mnt/{name} && \
+             /sbin/swapon -p 5 /mnt/{name}"
+        ))?;
+    }
+    set(&mut vm, "compressor", "none")?;
+    vm.run("sync")?;
+    let block = vm.get_disk(0)?.first_block("/one")?;
+    in_file(&mut vm, "ext4", block)?;
+    for name in ["one", "two"] {
+        let line = format!("swap area /mnt/{name}: ");
+        ensure!(
+            vm.log_of(0)?.contains(&line),
+            "/mnt/{name} has no part of the image"
+        );
+    }
+    Ok(())
 }
 
 fn spill_over(lab: &Lab) -> Result<()> {
