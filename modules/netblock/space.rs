@@ -164,8 +164,9 @@ impl Space for NetSpace {
     fn read_superblock(&self, out: &mut [u8; superblock::BYTES]) -> Result<Signature> {
         let mut block = Buf::new(BLOCK)?;
         let deadline = self.session.server.deadline();
-        self.session
-            .alone(deadline, |link, deadline| link.read(0, &mut block, deadline))?;
+        self.session.alone(deadline, |link, deadline| {
+            link.read(0, &mut block, deadline)
+        })?;
         let Found::Ours { image, .. } = mark::decode(&block) else {
             return Err(errno::error(errno::EBADMSG));
         };
