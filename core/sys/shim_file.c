@@ -308,6 +308,8 @@ int dormouse_file_remove(const struct dormouse_file *f)
 	ret = mnt_want_write_file(f->file);
 	if (ret)
 		return ret;
+	/* With the file as its only user the name would take the inode along. */
+	dget(dentry);
 	folder = dget_parent(dentry);
 	inode_lock_nested(d_inode(folder), I_MUTEX_PARENT);
 	ret = -ENOENT;
@@ -315,6 +317,7 @@ int dormouse_file_remove(const struct dormouse_file *f)
 		ret = vfs_unlink(file_mnt_idmap(f->file), d_inode(folder), dentry, NULL);
 	inode_unlock(d_inode(folder));
 	dput(folder);
+	dput(dentry);
 	mnt_drop_write_file(f->file);
 	return ret;
 }

@@ -57,6 +57,7 @@ pub const GUEST: &[Need] = &[
     need(&["mount"], "swapon with priorities, in guests"),
     need(&["xfsprogs"], "disks of guests with xfs"),
     need(&["btrfs-progs"], "disks of guests with btrfs"),
+    need(&["fuse2fs"], "a filesystem in user space, in guests"),
     need(
         &["qemu-utils"],
         "qemu-nbd, a server of network block devices",

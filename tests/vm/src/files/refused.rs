@@ -41,7 +41,13 @@ pub(super) fn all(lab: &Lab) -> Result<()> {
     for size in ["64M", "320M", "160M", "16M"] {
         vm = vm.disk(size)?;
     }
-    for program in ["/bin/cp", "/usr/bin/chattr", "/bin/btrfs", "/sbin/mke2fs"] {
+    for program in [
+        "/bin/cp",
+        "/usr/bin/chattr",
+        "/bin/btrfs",
+        "/sbin/mke2fs",
+        "/usr/bin/fuse2fs",
+    ] {
         vm = with_program(vm, program)?;
     }
     vm.get_disk(0)?.mkfs()?;
@@ -186,6 +192,14 @@ fn places(vm: &mut Vm) -> Result<()> {
     vm.run("mount -t ext4 /dev/loop0 /loop")?;
     refuse(vm, "create", "/loop/x 2M", EOPNOTSUPP, "on a loop device")?;
     vm.run("umount /loop && losetup -d /dev/loop0")?;
+    // The same disk, behind a process that will be frozen.
+    vm.run("mke2fs -q -F -b 4096 /vda/loop && mkdir /fuse && /usr/bin/fuse2fs /vda/loop /fuse")?;
+    vm.run("grep -q ' /fuse fuse' /proc/mounts && cp /vda/zero /fuse/zero")?;
+    let why = "is not on ext4, xfs or btrfs";
+    refuse(vm, "target", "/fuse/zero", EOPNOTSUPP, why)?;
+    refuse(vm, "create", "/fuse/x 2M", EOPNOTSUPP, why)?;
+    vm.run("[ ! -e /fuse/x ] && umount /fuse")?;
+    vm.run("while pidof fuse2fs > /dev/null; do usleep 50000; done")?;
     vm.run("mount -o remount,ro /vda")?;
     refuse(vm, "target", "/vda/good", EROFS, "cannot be written")?;
     refuse(vm, "create", "/vda/more 2M", EROFS, "could not be made")?;
