@@ -315,18 +315,11 @@ pub fn fail(error: Error, why: fmt::Arguments<'_>) -> Error {
 ///
 /// `ECANCELED` when somebody asked it to stop; the reason is recorded.
 pub fn go_on() -> Result {
-    match is_stopping() {
-        false => Ok(()),
-        true => get()?.go_on(),
-    }
-}
-
-/// Whether somebody asked the cycle under way to stop. Any context.
-pub fn is_stopping() -> bool {
     // What was asked of the last cycle is forgotten when the next one begins.
-    get().is_ok_and(|engine| {
-        engine.progress.step() != Step::Idle && engine.progress.abort_requested()
-    })
+    match get() {
+        Ok(engine) if engine.progress.step() != Step::Idle => engine.go_on(),
+        _ => Ok(()),
+    }
 }
 
 /// Says that something is not as it should be, and does not stop the cycle,

@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::link::{Deadline, Failure, Link, Rooms};
+use crate::link::{Failure, Link, Rooms};
 use crate::order::{Job, Order, Standing};
 use crate::proto::replies::SLOTS;
 use crate::proto::wire::{self, Command};
@@ -107,8 +107,8 @@ impl<'a> Lane<'a> {
     }
 
     fn connect(&mut self) {
-        let most = TRY_MS.min(self.session.server.timeout_ms);
-        let result = Link::open(&self.session.server, Deadline::of_cycle(most));
+        let server = &self.session.server;
+        let result = Link::open(server, server.deadline().within_ms(TRY_MS));
         let multi = result.as_ref().ok().map(|link| link.terms.multi());
         self.session.tried(multi);
         match result {

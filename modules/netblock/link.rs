@@ -21,7 +21,7 @@ use kernel::prelude::*;
 /// How long one attempt to connect may take.
 const CONNECT_MS: u32 = 5000;
 /// How long a server may still take to answer when the cycle is to stop.
-pub(crate) const HASTE_MS: u32 = 500;
+const HASTE_MS: u32 = 500;
 /// Zeros that are sent at once to a server that makes none by itself.
 const ZEROS_MAX: u32 = 64 << 10;
 
@@ -37,7 +37,12 @@ pub(crate) struct Server {
 impl Server {
     /// How long to wait for it from now on, for the cycle.
     pub(crate) fn deadline(&self) -> Deadline {
-        Deadline::of_cycle(self.timeout_ms)
+        self.deadline_since(time::monotonic_ns())
+    }
+
+    /// The same, counted from `ns` of the monotonic clock.
+    pub(crate) fn deadline_since(&self, ns: u64) -> Deadline {
+        Deadline::of_cycle(ns, self.timeout_ms)
     }
 }
 
@@ -80,9 +85,12 @@ pub(crate) struct Deadline {
     in_haste: Option<u64>,
 }
 
+fn later(ns: u64, ms: u32) -> u64 {
+    ns.saturating_add(u64::from(ms).saturating_mul(1_000_000))
+}
+
 fn from_now(ms: u32) -> u64 {
-    let ns = u64::from(ms).saturating_mul(1_000_000);
-    time::monotonic_ns().saturating_add(ns)
+    later(time::monotonic_ns(), ms)
 }
 
 impl Deadline {
@@ -94,16 +102,17 @@ impl Deadline {
         }
     }
 
-    /// After so many milliseconds, or soon when somebody asks the cycle to stop.
-    pub(crate) fn of_cycle(ms: u32) -> Self {
+    /// So many milliseconds after `ns` of the monotonic clock, or soon after it
+    /// when somebody asks the cycle to stop.
+    pub(crate) fn of_cycle(ns: u64, ms: u32) -> Self {
         Deadline {
-            at: from_now(ms),
-            in_haste: Some(from_now(HASTE_MS)),
+            at: later(ns, ms),
+            in_haste: Some(later(ns, HASTE_MS)),
         }
     }
 
     /// This one, but at most so many milliseconds from now.
-    fn within_ms(self, ms: u32) -> Self {
+    pub(crate) fn within_ms(self, ms: u32) -> Self {
         Deadline {
             at: self.at.min(from_now(ms)),
             ..self

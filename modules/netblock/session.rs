@@ -25,11 +25,10 @@
 #![forbid(unsafe_code)]
 
 use crate::attempt;
-use crate::link::{Deadline, Failure, Link, Server, HASTE_MS};
+use crate::link::{Deadline, Failure, Link, Server};
 use crate::order::{Job, Order, Standing};
 use crate::ring::Ring;
 use dormouse::engine;
-use dormouse::errno;
 use dormouse::storage::Op;
 use dormouse::sys::checksum::xxh64;
 use dormouse::sys::table::Table;
@@ -316,22 +315,16 @@ impl Session {
     /// [`Failure::Lost`] when nothing has come of it for too long,
     /// [`Failure::Here`] when nothing comes and the cycle is to stop.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        let quiet_ms = {
+        let moved_at = {
             let state = self.state.lock();
             // Nobody who waits for us is to be taken for dead.
             self.over.notify_all();
             if state.outstanding == 0 {
                 return Ok(());
             }
-            time::monotonic_ns().saturating_sub(state.moved_at) / 1_000_000
+            state.moved_at
         };
-        if quiet_ms > u64::from(HASTE_MS) {
-            engine::go_on().map_err(Failure::Here)?;
-        }
-        match quiet_ms > u64::from(self.server.timeout_ms) {
-            false => Ok(()),
-            true => Err(Failure::Lost(errno::error(errno::ETIMEDOUT))),
-        }
+        self.server.deadline_since(moved_at).check()
     }
 
     /// Gives the session up. The first reason counts.
