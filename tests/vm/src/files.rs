@@ -9,7 +9,8 @@ use anyhow::{bail, ensure, Context, Result};
 use dormouse_vm::Vm;
 
 use crate::steps::{
-    boot_fresh, expect_result, expect_type, get, prepare, refused, resume, set, FOLDER,
+    boot_fresh, expect_result, expect_type, get, prepare, refused, resume, set, there_and_back_on,
+    FOLDER,
 };
 use crate::{Lab, Scenario};
 
@@ -103,11 +104,7 @@ fn host(program: &str, arguments: &[&str], vm: &Vm, number: usize) -> Result<()>
 }
 
 /// Makes a filesystem of type `fs` on the first disk.
-///
-/// # Errors
-///
-/// When the program of the host is missing or fails.
-pub fn mkfs(vm: &Vm, fs: &str) -> Result<()> {
+fn mkfs(vm: &Vm, fs: &str) -> Result<()> {
     match fs {
         "ext4" => vm.get_disk(0)?.mkfs(),
         "xfs" => host("/sbin/mkfs.xfs", &["-q", "-f"], vm, 0),
@@ -140,7 +137,13 @@ fn mounted(lab: &Lab, fs: &str, options: &str) -> Result<Vm> {
     boot_mounted(vm, fs, options)
 }
 
-fn boot_mounted(mut vm: Vm, fs: &str, options: &str) -> Result<Vm> {
+/// Makes a filesystem of type `fs` on the first disk of a machine, boots it and
+/// mounts that on `/mnt` with `options`.
+///
+/// # Errors
+///
+/// When the program of the host is missing, or something fails.
+pub fn boot_mounted(mut vm: Vm, fs: &str, options: &str) -> Result<Vm> {
     mkfs(&vm, fs)?;
     vm.boot()?;
     vm.run(&format!(
@@ -249,10 +252,7 @@ fn large_sectors(lab: &Lab) -> Result<()> {
     set(&mut vm, "writer", "swap")?;
     set(&mut vm, "target", "/dev/vdb")?;
     vm.set_append("dm.resume=/dev/vdb");
-    vm.hibernate()?;
-    expect_type(&vm, 1, "swsuspend")?;
-    resume(&mut vm)?;
-    expect_type(&vm, 1, "swap")?;
+    there_and_back_on(&mut vm, 1)?;
     set(&mut vm, "writer", "file")?;
     set(&mut vm, "target", "/mnt/image")?;
     cycles(&mut vm, "ext4", &[format!("dm.resume={}", lines[1])])
@@ -333,10 +333,7 @@ fn beside_swap(lab: &Lab) -> Result<()> {
         vm.run("mv /mnt/image /mnt/other && mv /mnt/other /mnt/image")?;
         set(&mut vm, "target", "auto")?;
         vm.set_append("resume=/dev/vdb dm.resume=1");
-        vm.hibernate()?;
-        expect_type(&vm, 1, "swsuspend")?;
-        resume(&mut vm)?;
-        expect_type(&vm, 1, "swap")?;
+        there_and_back_on(&mut vm, 1)?;
     }
     vm.run(&format!("{LET_GO}; umount /mnt"))?;
     vm.run(&format!("echo {} > {FOLDER}/target", lines[1]))?;

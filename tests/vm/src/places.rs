@@ -95,43 +95,54 @@ fn partition(lab: &Lab) -> Result<()> {
     vm.assert_clean()
 }
 
+/// The kernel arguments that name what the first disk has at `block`, where a
+/// swap file begins.
+fn by_offset(block: u64) -> String {
+    format!("resume=/dev/vda resume_offset={block} dm.resume=1")
+}
+
+/// Starts a workload beside a swap file on `/mnt`, and leaves a note there.
+fn at_work(vm: &mut Vm) -> Result<()> {
+    vm.run("echo 'what is open' > /mnt/note && sync")?;
+    prepare(vm)
+}
+
+/// Hibernates to a swap file that begins at `block` of the first disk, and
+/// resumes with kernel arguments `append`; its filesystem goes on as well.
+fn cycle_in_file(vm: &mut Vm, block: u64, append: &str) -> Result<()> {
+    vm.set_append(append);
+    vm.hibernate()?;
+    let mark = vm.get_disk(0)?.read(block * 4096 + 4086, 10)?;
+    ensure!(mark == b"LINHIB0001", "no mark but {}", mark.escape_ascii());
+    resume(vm)?;
+    vm.run("grep -q 'what is open' /mnt/note && echo more >> /mnt/note && sync")?;
+    Ok(())
+}
+
+/// Takes leave of swap files and of the filesystem of type `fs` on `/mnt`, which
+/// is as it should be.
+fn let_go(vm: &mut Vm, fs: &str) -> Result<()> {
+    // Without /etc/fstab busybox fails after the swap files; umount would too
+    // when one was left.
+    vm.run("swapoff -a; umount /mnt")?;
+    files::sound(vm, fs)
+}
+
 fn file(lab: &Lab) -> Result<()> {
-    let mut vm = lab.vm().mem(SMALL_MIB).disk("600M")?;
-    vm.get_disk(0)?.mkfs()?;
-    vm.boot()?;
-    vm.run("mkdir /mnt && mount -t ext4 /dev/vda /mnt")?;
+    let vm = lab.vm().mem(SMALL_MIB).disk("600M")?;
+    let mut vm = files::boot_mounted(vm, "ext4", "rw")?;
     // In pieces, as files are that grew with others.
     vm.run("for n in 1 2 3; do dd if=/dev/zero of=/mnt/f$n bs=1M count=8 2>&1; done; rm /mnt/f2")?;
     vm.run("fallocate -l 300M /mnt/swap && chmod 600 /mnt/swap")?;
-    vm.run("mkswap /mnt/swap && swapon /mnt/swap && echo 'what is open' > /mnt/note && sync")?;
-    prepare(&mut vm)?;
+    vm.run("mkswap /mnt/swap && swapon /mnt/swap")?;
+    at_work(&mut vm)?;
     let block = vm.get_disk(0)?.first_block("/swap")?;
     // For this boot, that the next one is named in the log.
     vm.run(&format!("echo 254:0:{block} > {FOLDER}/resume; true"))?;
-    for append in [
-        format!("resume=/dev/vda resume_offset={block} dm.resume=1"),
-        format!("dm.resume=254:0:{block}"),
-    ] {
-        vm.set_append(&append);
-        vm.hibernate()?;
-        let mark = vm.get_disk(0)?.read(block * 4096 + 4086, 10)?;
-        ensure!(mark == b"LINHIB0001", "no mark but {}", mark.escape_ascii());
-        resume(&mut vm)?;
-        // The filesystem goes on as well.
-        vm.run("grep -q 'what is open' /mnt/note && echo more >> /mnt/note && sync")?;
+    for append in [by_offset(block), format!("dm.resume=254:0:{block}")] {
+        cycle_in_file(&mut vm, block, &append)?;
     }
-    vm.run("swapoff /mnt/swap && umount /mnt")?;
-    vm.power_off()?;
-    let check = std::process::Command::new("/sbin/e2fsck")
-        .args(["-f", "-n"])
-        .arg(vm.get_disk(0)?.path())
-        .output()?;
-    ensure!(
-        check.status.success(),
-        "e2fsck: {}",
-        String::from_utf8_lossy(&check.stdout)
-    );
-    vm.assert_clean()
+    let_go(&mut vm, "ext4")
 }
 
 /// A machine with two swap disks of these sizes, active with these priorities.
@@ -166,50 +177,33 @@ fn both_types(vm: &Vm, wanted: &str) -> Result<()> {
     expect_type(vm, 1, wanted)
 }
 
-/// Hibernates and resumes with what the first disk has at `block` as the place, where a swap file
-/// begins; then takes leave of the filesystem of type `fs` on `/mnt`, which is as it should be.
-fn in_file(vm: &mut Vm, fs: &str, block: u64) -> Result<()> {
-    vm.run("echo 'what is open' > /mnt/note && sync")?;
-    prepare(vm)?;
-    vm.set_append(&format!(
-        "resume=/dev/vda resume_offset={block} dm.resume=1"
-    ));
-    vm.hibernate()?;
-    let mark = vm.get_disk(0)?.read(block * 4096 + 4086, 10)?;
-    ensure!(mark == b"LINHIB0001", "no mark but {}", mark.escape_ascii());
-    resume(vm)?;
-    vm.run("grep -q 'what is open' /mnt/note && echo more >> /mnt/note && sync")?;
-    vm.run("swapoff -a; umount /mnt")?;
-    files::sound(vm, fs)
-}
-
 fn btrfs(lab: &Lab) -> Result<()> {
     let vm = lab.vm().mem(SMALL_MIB).disk("640M")?;
-    let mut vm = with_program(vm, "/bin/btrfs")?;
-    files::mkfs(&vm, "btrfs")?;
-    vm.boot()?;
-    vm.run("mkdir /mnt && mount -t btrfs /dev/vda /mnt")?;
+    let vm = with_program(vm, "/bin/btrfs")?;
+    let mut vm = files::boot_mounted(vm, "btrfs", "rw")?;
     vm.run("btrfs filesystem mkswapfile --size 300m /mnt/swap && swapon /mnt/swap")?;
     let block = vm.run("btrfs inspect-internal map-swapfile -r /mnt/swap")?;
-    in_file(&mut vm, "btrfs", block.trim().parse()?)
+    let block = block.trim().parse()?;
+    at_work(&mut vm)?;
+    cycle_in_file(&mut vm, block, &by_offset(block))?;
+    let_go(&mut vm, "btrfs")
 }
 
 fn two_files(lab: &Lab) -> Result<()> {
     let vm = lab.vm().mem(SMALL_MIB).disk("640M")?;
-    let mut vm = with_program(vm, "/sbin/swapon")?;
-    files::mkfs(&vm, "ext4")?;
-    vm.boot()?;
-    vm.run("mkdir /mnt && mount -t ext4 /dev/vda /mnt")?;
+    let vm = with_program(vm, "/sbin/swapon")?;
+    let mut vm = files::boot_mounted(vm, "ext4", "rw")?;
     for name in ["one", "two"] {
         vm.run(&format!(
             "fallocate -l 160M /mnt/{name} && chmod 600 /mnt/{name} && mkswap /mnt/{name} && \
              /sbin/swapon -p 5 /mnt/{name}"
         ))?;
     }
+    at_work(&mut vm)?;
     set(&mut vm, "compressor", "none")?;
-    vm.run("sync")?;
     let block = vm.get_disk(0)?.first_block("/one")?;
-    in_file(&mut vm, "ext4", block)?;
+    cycle_in_file(&mut vm, block, &by_offset(block))?;
+    let_go(&mut vm, "ext4")?;
     for name in ["one", "two"] {
         let line = format!("swap area /mnt/{name}: ");
         ensure!(

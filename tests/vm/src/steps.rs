@@ -167,10 +167,19 @@ pub fn boot_fresh(vm: &mut Vm) -> Result<()> {
 ///
 /// When something is not as it should be.
 pub fn there_and_back(vm: &mut Vm) -> Result<()> {
+    there_and_back_on(vm, 0)
+}
+
+/// The same with disk `number`.
+///
+/// # Errors
+///
+/// When something is not as it should be.
+pub fn there_and_back_on(vm: &mut Vm, number: usize) -> Result<()> {
     vm.hibernate()?;
-    expect_type(vm, 0, "swsuspend")?;
+    expect_type(vm, number, "swsuspend")?;
     resume(vm)?;
-    expect_type(vm, 0, "swap")
+    expect_type(vm, number, "swap")
 }
 
 /// Checks what `blkid` of the host calls disk `number`.
