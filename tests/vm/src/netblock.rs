@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::{bail, ensure, Context, Result};
 use dormouse_vm::Vm;
 
-use crate::steps::{boot_fresh, clock, expect_result, get, prepare, refused, resume, set, FOLDER};
+use crate::steps::{boot_fresh, expect_result, get, prepare, refused, resume, set, FOLDER};
 use crate::{Lab, Scenario};
 
 mod liar;
 pub mod servers;
+mod stop;
 
 use liar::{Fault, Liar};
 use servers::{free_port, Server, EXPORT};
@@ -47,7 +48,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario::new(
         "nbd-stop",
         "a save that waits for a server or a network is stopped long before it gives up",
-        stopped,
+        stop::stopped,
     ),
     Scenario::new(
         "nbd-refusals",
@@ -259,66 +260,19 @@ fn gone(lab: &Lab) -> Result<()> {
     vm.assert_clean()
 }
 
-/// Stops the cycle when it is in step $1 and gets nowhere.
-const STALL: &str = r#"#!/bin/sh
-cd /sys/power/hibernate
-until read -r step rest < progress && [ "$step" = "$1" ]; do sleep 0.1; done
-last=
-while read -r step done rest < progress && [ "$done" != "$last" ]; do
-	last=$done
-	sleep 2
-done
-echo 1 > abort
-"#;
-
-/// Milliseconds of the guest from a request to stop to the system that goes on. Without it the
-/// server would be given 60 seconds.
-const STOP: u64 = 10_000;
-
-fn stopped(lab: &Lab) -> Result<()> {
-    let mut vm = machine(lab, "nbd://10.0.2.2:1/nothing", STATIC).file("/bin/stall", 0o755, STALL);
-    vm.boot()?;
-    prepare(&mut vm)?;
-    let silent = Liar::new(512 << 20, Fault::Silence, 12)?;
-    let mute = Liar::new(512 << 20, Fault::Mute, 0)?;
-    let nobody = "nbd://10.0.2.99/nobody".to_string();
-    for (target, step) in [
-        (silent.target(), "write"),
-        (mute.target(), "begin"),
-        (nobody, "begin"),
-    ] {
-        choose(&mut vm, &target)?;
-        vm.run(&format!(
-            "/bin/stall {step} > /dev/null 2>&1 & echo $! > {FOLDER}/keep_running"
-        ))?;
-        let from = vm.log()?.len();
-        fails(&mut vm, "Operation canceled")?;
-        expect_result(&mut vm, -125, &["stopped on request"])?;
-        let asked = vm.log()?.wait_for("asked to stop", from, Duration::ZERO)?;
-        let exit = vm
-            .log()?
-            .wait_for("hibernation exit", asked, Duration::ZERO)?;
-        let took = clock(&vm, exit)?.saturating_sub(clock(&vm, asked)?);
-        println!("stop of a save to {target}: {took} ms");
-        ensure!(took < STOP, "to stop a save to {target} took {took} ms");
-        set(&mut vm, "keep_running", "")?;
-    }
-    vm.assert_clean()
-}
-
 fn refusals(lab: &Lab) -> Result<()> {
     let mut server = Server::qemu("1G", &[])?;
     let target = server.target();
     let mut vm = ready(lab, &target)?;
     // Something else is on it, at the beginning or at the end.
     for at in [1080, (1 << 30) - 512] {
-        write_at(&server, at, b"EFI PART or the like")?;
+        server.write_at(at, b"EFI PART or the like")?;
         fails(&mut vm, "File exists")?;
         expect_result(&mut vm, -17, &["holds something else", "claim"])?;
         let mut first = [0; 1024];
-        read_at(&server, 0, &mut first)?;
+        server.read_at(0, &mut first)?;
         ensure!(first == [0; 1024], "something was written to the export");
-        write_at(&server, at, &[0; 20])?;
+        server.write_at(at, &[0; 20])?;
     }
     server.set_arguments(&["--read-only"]);
     server.start()?;
@@ -364,7 +318,7 @@ fn refusals(lab: &Lab) -> Result<()> {
         .write(true)
         .open(server.disk())?
         .set_len(1 << 30)?;
-    write_at(&server, 1080, b"nobody wants it")?;
+    server.write_at(1080, b"nobody wants it")?;
     server.start()?;
     set(&mut vm, "target", &target)?;
     vm.run(&format!("echo 1 > {settings}/claim"))?;
@@ -372,17 +326,6 @@ fn refusals(lab: &Lab) -> Result<()> {
     let claim = vm.run(&format!("cat {settings}/claim"))?;
     ensure!(claim.trim() == "0", "claim is still {claim}");
     vm.assert_clean()
-}
-
-fn write_at(server: &Server, at: u64, bytes: &[u8]) -> Result<()> {
-    use std::os::unix::fs::FileExt;
-    let file = std::fs::File::options().write(true).open(server.disk())?;
-    Ok(file.write_all_at(bytes, at)?)
-}
-
-fn read_at(server: &Server, at: u64, bytes: &mut [u8]) -> Result<()> {
-    use std::os::unix::fs::FileExt;
-    Ok(std::fs::File::open(server.disk())?.read_exact_at(bytes, at)?)
 }
 
 fn lies(lab: &Lab) -> Result<()> {

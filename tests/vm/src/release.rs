@@ -3,7 +3,7 @@
 //! What becomes of the blocks of an image on the network that nobody wants any
 //! more.
 
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -71,7 +71,7 @@ pub fn released(server: &Server) -> Result<()> {
 /// Whether header and commit record on the disk of `server` are zeros.
 fn is_wiped(server: &Server) -> Result<bool> {
     let mut head = vec![0; HEAD.len()];
-    std::fs::File::open(server.disk())?.read_exact_at(&mut head, HEAD.start as u64)?;
+    server.read_at(HEAD.start as u64, &mut head)?;
     Ok(head.iter().all(|&byte| byte == 0))
 }
 

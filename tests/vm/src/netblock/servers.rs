@@ -3,6 +3,7 @@
 //! NBD servers of other people, on the loopback of the host.
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -100,6 +101,25 @@ impl Server {
     /// The disk that is exported.
     pub fn disk(&self) -> &Path {
         &self.disk
+    }
+
+    /// Writes `bytes` to the disk, `at` bytes from its beginning.
+    ///
+    /// # Errors
+    ///
+    /// When the host does not.
+    pub fn write_at(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        let file = std::fs::File::options().write(true).open(&self.disk)?;
+        Ok(file.write_all_at(bytes, at)?)
+    }
+
+    /// Fills `bytes` with what the disk has `at` bytes from its beginning.
+    ///
+    /// # Errors
+    ///
+    /// When the disk ends before.
+    pub fn read_at(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
+        Ok(std::fs::File::open(&self.disk)?.read_exact_at(bytes, at)?)
     }
 
     /// Replaces the arguments, from the next start on.
