@@ -5,18 +5,19 @@
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
-use dormouse_host::encrypted;
 use dormouse_host::fuzzing::seal_frame;
 use dormouse_host::image::{header, wire, BLOCK, CHUNK_BYTES};
 use dormouse_vm::{Disk, Vm};
 
 use crate::damage::Asleep;
-use crate::image::{self, Part};
+use crate::image::Part;
 use crate::steps::{
     boot_fresh, expect_result, expect_type, get, prepare, refused, resume, set, there_and_back,
     went_on, with_program, FIRST_DISK, FOLDER,
 };
 use crate::{Lab, Scenario};
+
+mod secrets;
 
 /// The scenarios of this file.
 pub const SCENARIOS: &[Scenario] = &[
@@ -63,7 +64,12 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario::new(
         "secrets",
         "planted key and passphrase: in a plain image, in no encrypted one, nor in log or sysfs",
-        secrets,
+        secrets::hidden,
+    ),
+    Scenario::long(
+        "secrets-swapped",
+        "what is swapped out before is in clear in swap space, and not where the image is",
+        secrets::swapped,
     ),
 ];
 
@@ -384,85 +390,4 @@ fn forged(lab: &Lab) -> Result<()> {
     asleep.restore()?;
     resume(&mut asleep.vm)?;
     asleep.vm.assert_clean()
-}
-
-/// A key that is to be found nowhere.
-const PLANTED: &str = "planted key of 32 bytes, or more";
-
-fn leaks(vm: &Vm) -> Result<[bool; 2]> {
-    let disk = vm.get_disk(0)?;
-    let found = |text: &str| -> Result<bool> { Ok(disk.find(text.as_bytes(), 0)?.is_some()) };
-    Ok([found(PLANTED)?, found(PASSPHRASE)?])
-}
-
-/// Reads the whole image with another implementation of the cipher: what the kernel wrote is what
-/// the documentation says, and the secrets are in it.
-fn verify(disk: &Disk) -> Result<()> {
-    let (superblock, blocks) = image::linear(disk)?;
-    let refused = |why| anyhow::anyhow!("the verifier refuses the image: {why}");
-    let pages = encrypted::read(&superblock, &blocks, PLANTED.as_bytes()).map_err(refused)?;
-    for secret in [PLANTED, PASSPHRASE] {
-        let secret = secret.as_bytes();
-        let mut all = pages.values();
-        ensure!(
-            all.any(|page| page.windows(secret.len()).any(|bytes| bytes == secret)),
-            "the image is not one of this system's memory"
-        );
-    }
-    let wrong = encrypted::read(&superblock, &blocks, PASSPHRASE.as_bytes());
-    ensure!(wrong.is_err(), "another key opens it");
-    Ok(())
-}
-
-fn secrets(lab: &Lab) -> Result<()> {
-    // So much memory that nothing is swapped out: what is there in swap space is not in the image.
-    let mut vm = with_program(machine(lab)?.mem(768), "/bin/keyctl")?;
-    vm.boot()?;
-    vm.run("swapon /dev/vda")?;
-    prepare(&mut vm)?;
-    set(&mut vm, "compressor", "none")?;
-    // Both are in the memory of the system now, the passphrase in a file there.
-    vm.run(&format!(
-        "printf '%s' '{PLANTED}' | /bin/keyctl padd user dormouse:planted @u"
-    ))?;
-    set(&mut vm, "key", "user:dormouse:planted")?;
-    vm.hibernate()?;
-    // Without an encryptor they are in the image: this is how they would be found.
-    ensure!(leaks(&vm)? == [true, true], "a plain image without them");
-    resume(&mut vm)?;
-    // Nor is anything left of it in the swap area.
-    vm.run("swapoff /dev/vda && dd if=/dev/zero of=/dev/vda bs=1M count=512 && mkswap /dev/vda && swapon /dev/vda")?;
-    ensure!(leaks(&vm)? == [false, false], "the disk is not clean");
-
-    set(&mut vm, "encryptor", "aes-gcm")?;
-    vm.hibernate()?;
-    let found = leaks(&vm)?;
-    ensure!(found == [false, false], "secrets on the disk: {found:?}");
-    verify(vm.get_disk(0)?)?;
-    vm.set_append(FIRST_DISK);
-    boot_fresh(&mut vm)?;
-    vm.run(&format!(
-        "printf '%s' '{PLANTED}' | /bin/keyctl padd user dormouse:planted @u"
-    ))?;
-    set(&mut vm, "key", "user:dormouse:planted")?;
-    let secrets = [PLANTED, PASSPHRASE];
-    for secret in secrets {
-        let shown = vm.try_run(&format!(
-            "grep -r -F '{secret}' /sys/power/hibernate /proc/keys"
-        ))?;
-        ensure!(!shown.text.contains(secret), "it is shown: {}", shown.text);
-    }
-    resume_now(&mut vm)?;
-    for secret in secrets {
-        let shown = vm.try_run(&format!(
-            "grep -r -F '{secret}' /sys/power/hibernate /proc/keys"
-        ))?;
-        ensure!(!shown.text.contains(secret), "it is shown: {}", shown.text);
-        for boot in 0..3 {
-            if let Ok(log) = vm.log_of(boot) {
-                ensure!(!log.contains(secret), "it is in the kernel log");
-            }
-        }
-    }
-    vm.assert_clean()
 }
