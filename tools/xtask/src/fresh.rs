@@ -20,8 +20,8 @@ const FRESH_SH: &str = "tools/xtask/src/fresh/fresh.sh";
 pub struct Args {
     /// Release of Debian, such as bookworm or trixie
     suite: String,
-    /// What make is to do, one after the other
-    #[arg(default_values = ["demo", "check"])]
+    /// What make is to do, one after the other; the first one has to install everything
+    #[arg(default_values = ["check", "demo"])]
     targets: Vec<String>,
     /// Leaves the folder there, also when all went well
     #[arg(long)]

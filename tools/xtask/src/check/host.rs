@@ -7,13 +7,16 @@ use std::process::{Command, Stdio};
 use anyhow::{bail, Context, Result};
 
 use super::Tally;
+use crate::packages;
 use crate::paths::Paths;
 
 /// Mutations that the short fuzz run feeds to each target.
 const FUZZ_RUNS: &str = "20000";
 
-/// Tests of this workspace: driver, guest program, tools.
+/// Tests of this workspace: driver, guest program, tools, and the command, which talks to the
+/// servers that guests have.
 pub fn tools(paths: &Paths) -> Result<Tally> {
+    packages::ensure(packages::GUEST)?;
     let mut cargo = cargo(paths);
     cargo.args(["test", "--quiet", "--workspace"]);
     test(&mut cargo)

@@ -29,7 +29,7 @@ impl Server {
             .replace("HOST", host)
             .replace("PORT", &port.to_string());
         let mut words = line.split_whitespace();
-        let child = Command::new("setpriv")
+        let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
             .args(words.by_ref())
             .stdin(Stdio::null())
@@ -39,6 +39,8 @@ impl Server {
             .unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect((host, port)).is_err() {
+            let over = child.try_wait().unwrap();
+            assert!(over.is_none(), "it has ended: {line}: {over:?}");
             assert!(Instant::now() < deadline, "it does not listen: {line}");
             std::thread::sleep(Duration::from_millis(20));
         }
