@@ -44,9 +44,14 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 /// Bytes in a second that the disk takes, so that there is time to look.
-const SLOW: u64 = 12 << 20;
+pub const SLOW: u64 = 12 << 20;
 /// The same, so that a process of the guest has time to look.
 const SLOWER: u64 = 6 << 20;
+
+/// The same, so that somebody has time to answer.
+const CRAWL: u64 = 1 << 20;
+/// How long it takes to read what the screen asks.
+const READ: Duration = Duration::from_millis(1500);
 
 /// How long a cycle may take to get somewhere.
 const LONG: Duration = Duration::from_secs(60);
@@ -202,7 +207,11 @@ fn count(file: &Path) -> Result<(usize, usize)> {
 }
 
 /// Waits until a bar is to be seen.
-fn is_drawn(vm: &mut Vm) -> Result<()> {
+///
+/// # Errors
+///
+/// When there is none in time.
+pub fn is_drawn(vm: &mut Vm) -> Result<()> {
     let deadline = Instant::now() + LONG;
     loop {
         std::thread::sleep(MOMENT);
@@ -395,6 +404,11 @@ fn esc(lab: &Lab) -> Result<()> {
         "load: 90%",
     ] {
         vm.start()?;
+        vm.qmp()?.throttle(0, SLOW)?;
+        vm.log()?.wait_for(point, 0, LONG)?;
+        vm.qmp()?.throttle(0, CRAWL)?;
+        vm.qmp()?.press("esc")?;
+        std::thread::sleep(READ);
         vm.qmp()?.throttle(0, SLOW)?;
         press(&mut vm, point, "guest: ready", 0)?;
         ensure!(

@@ -64,6 +64,11 @@ impl Alarm {
         sleep(time, &[self.0.as_fd()])
     }
 
+    /// Takes back what is pending: nothing is delivered then.
+    pub fn forget(&self) {
+        while self.is_due() && matches!(self.0.read_signal(), Ok(Some(_))) {}
+    }
+
     /// Whether the command should end.
     pub fn is_due(&self) -> bool {
         self.sleep(Duration::ZERO)

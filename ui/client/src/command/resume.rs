@@ -57,7 +57,15 @@ pub fn value<'t>(context: &Context, target: Option<&'t str>, retry: bool) -> Res
 ///
 /// Why there was none.
 pub fn run(context: &Context, args: &Args) -> Result<()> {
-    let value = value(context, args.target.as_deref(), args.retry)?;
+    ask(context, value(context, args.target.as_deref(), args.retry)?)
+}
+
+/// Writes `value` to `resume`. Returns only when there was no resume.
+///
+/// # Errors
+///
+/// Why there was none.
+pub fn ask(context: &Context, value: &str) -> Result<()> {
     let before = context.control.last_result()?;
     let answer = context.control.ask("resume", value)?;
     finish(context, &before, value, answer)

@@ -3,6 +3,7 @@
 //! `dormouse ui`.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
@@ -21,7 +22,7 @@ use crate::screen::panel::{self, Answer, Panel};
 use crate::screen::plymouth;
 use crate::screen::surface::Surface;
 use crate::settings::{self, Change};
-use crate::signals::{self, Alarm};
+use crate::signals::{self, Alarm, Held};
 
 /// How often to look while no cycle runs.
 const IDLE: Duration = Duration::from_millis(200);
@@ -31,6 +32,10 @@ const BUSY: Duration = Duration::from_millis(250);
 const HOLD: Duration = Duration::from_secs(1);
 /// The same for somebody who has stopped the cycle, and wants to go on.
 const SHORT: Duration = Duration::from_millis(250);
+/// When a second Esc means what the first one asked: not from a key that is held down, and not from
+/// somebody who has forgotten the first.
+const SURE: Range<Duration> = Duration::from_millis(700)..Duration::from_secs(10);
+const ASK: &str = "Esc again: this boot goes on without the saved session, and loses it";
 /// Stack of the thread that asks the kernel for a cycle.
 const STACK: usize = 64 << 10;
 
@@ -49,9 +54,15 @@ pub struct Args {
     /// With --load: take an image whose restore was begun before
     #[arg(long, requires = "load")]
     retry: bool,
+    /// Take the console now, before the cycle begins: for a unit that starts right before it
+    #[arg(long, conflicts_with_all = ["hibernate", "load"])]
+    now: bool,
     /// Draw on this terminal, a serial line for example, and leave consoles alone
     #[arg(long, value_name = "DEVICE")]
     tty: Option<PathBuf>,
+    /// Go without a screen where there is no display, and no splash screen
+    #[arg(long, conflicts_with_all = ["hibernate", "tty"])]
+    if_display: bool,
     /// Name of the socket of the splash screen
     #[arg(long, hide = true, default_value = plymouth::SOCKET)]
     plymouth: String,
@@ -67,9 +78,8 @@ type Asked = Receiver<io::Result<()>>;
 ///
 /// # Errors
 ///
-/// When there can be no screen, or the cycle fails.
+/// When there can be no screen, or the cycle fails. A resume does without a screen then.
 pub fn run(context: &Context, args: &Args) -> Result<()> {
-    let control = &context.control;
     // Without a target it is where the kernel looks by itself.
     let named = args.load.as_deref().filter(|target| *target != HERE);
     let wanted = match args.load {
@@ -77,61 +87,124 @@ pub fn run(context: &Context, args: &Args) -> Result<()> {
         None if args.hibernate => Some(("start", "1")),
         None => None,
     };
-    let before = control.last_result()?;
-    let held = signals::hold()?;
-    let alarm = held.alarm()?;
-    let mut surface = surface(context, args)?;
-    let panel = Panel::open(control)?;
-    let (way, from) = match (&args.load, named) {
-        (None, _) => (Way::Save, None),
-        (_, Some(named)) => (Way::Load, Some(named.to_string())),
-        (_, None) => {
-            let said = context.system.boot_option("resume");
-            (Way::Load, Some(said.unwrap_or_else(|| "auto".to_string())))
+    let found = match Stage::set(context, args, named) {
+        // Nobody loses a session because there is no terminal.
+        Err(error) if args.load.is_some() => {
+            output::complain(format_args!("no progress screen: {error:#}"));
+            None
         }
+        other => other?,
     };
-    let model = Model::new(panel::facts(context, from.as_deref()), way);
-    if let Err(error) = memory::lock() {
-        output::complain(format_args!("{error:#}"));
-    }
-    let mut change = keep_running(control, &surface)?;
-    let mut show = Show {
-        context,
-        panel,
-        model,
-        keys: Keys::new(),
-        begun: Instant::now(),
-        before,
-        signalled: false,
-    };
-    let mut asked = None;
-    if let Some((file, value)) = wanted {
-        // There may be nothing to load, and a boot need not see that.
-        if way == Way::Save {
-            surface.begin(true)?;
-            surface.draw(&show.model, false);
+    match (found, wanted) {
+        (Some(stage), _) => stage.play(args, wanted),
+        (None, Some((_, value))) => resume::ask(context, value),
+        (None, None) => {
+            tell_service_manager();
+            context.output.say("there is no display to draw on")
         }
-        asked = Some(ask(control, file, value.to_string())?);
     }
-    let result = show.cycle(&mut surface, &alarm, asked);
-    drop(surface);
-    // The list may be busy for a moment yet.
-    let mut tries = 50;
-    while control.get("state")? != "idle" && tries > 0 {
-        std::thread::sleep(IDLE);
-        tries -= 1;
-    }
-    change.undo()?;
-    drop(held);
-    show.finish(result?, wanted)
 }
 
-fn surface(context: &Context, args: &Args) -> Result<Surface> {
+/// A service that is started in this way counts as started from now on.
+fn tell_service_manager() {
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        output::complain(format_args!("the service manager was not told: {error}"));
+    }
+}
+
+/// All that is needed to show a cycle.
+struct Stage<'a> {
+    surface: Surface,
+    show: Show<'a>,
+    alarm: Alarm,
+    change: Change<'a>,
+    // The last to go.
+    _held: Held,
+}
+
+impl<'a> Stage<'a> {
+    /// Makes everything ready; nothing if there is no display, and none may be.
+    fn set(context: &'a Context, args: &Args, named: Option<&str>) -> Result<Option<Stage<'a>>> {
+        let control = &context.control;
+        let before = control.last_result()?;
+        let held = signals::hold()?;
+        let alarm = held.alarm()?;
+        let Some(surface) = surface(context, args)? else {
+            return Ok(None);
+        };
+        let panel = Panel::open(control)?;
+        let (way, from) = match (&args.load, named) {
+            (None, _) => (Way::Save, None),
+            (_, Some(named)) => (Way::Load, Some(named.to_string())),
+            (_, None) => {
+                let said = context.system.boot_option("resume");
+                (Way::Load, Some(said.unwrap_or_else(|| "auto".to_string())))
+            }
+        };
+        let model = Model::new(panel::facts(context, from.as_deref()), way);
+        if let Err(error) = memory::lock() {
+            output::complain(format_args!("{error:#}"));
+        }
+        let change = keep_running(control, &surface)?;
+        let show = Show {
+            context,
+            panel,
+            model,
+            keys: Keys::new(),
+            begun: Instant::now(),
+            before,
+            signalled: false,
+            escaped: None,
+        };
+        Ok(Some(Stage {
+            surface,
+            show,
+            alarm,
+            change,
+            _held: held,
+        }))
+    }
+
+    /// Shows one cycle, and puts everything back.
+    fn play(mut self, args: &Args, wanted: Option<(&'static str, &str)>) -> Result<()> {
+        let control = &self.show.context.control;
+        // There may be nothing to load, and a boot need not see that.
+        if args.hibernate || args.now {
+            self.surface.begin(true)?;
+            self.surface.draw(&self.show.model, false);
+        }
+        let asked = match wanted {
+            Some((file, value)) => Some(ask(control, file, value.to_string())?),
+            None => {
+                tell_service_manager();
+                None
+            }
+        };
+        let result = self.show.cycle(&mut self.surface, &self.alarm, asked);
+        drop(self.surface);
+        // The list may be busy for a moment yet.
+        let mut tries = 50;
+        while control.get("state")? != "idle" && tries > 0 {
+            std::thread::sleep(IDLE);
+            tries -= 1;
+        }
+        self.change.undo()?;
+        let end = result?;
+        // With what there is to say we end anyway.
+        self.alarm.forget();
+        self.show.finish(end, wanted)
+    }
+}
+
+fn surface(context: &Context, args: &Args) -> Result<Option<Surface>> {
     let splash = match args.no_plymouth || args.tty.is_some() {
         true => None,
         false => Some(args.plymouth.as_str()),
     };
-    Surface::find(&context.system, args.tty.as_deref(), splash)
+    match args.if_display {
+        true => Surface::on_display(&context.system, splash),
+        false => Surface::find(&context.system, args.tty.as_deref(), splash).map(Some),
+    }
 }
 
 /// Puts this process, and the one that draws, on the list of those that are not frozen.
@@ -187,12 +260,15 @@ struct Show<'a> {
     begun: Instant,
     before: LastResult,
     signalled: bool,
+    /// When Esc came last, while an image is loaded.
+    escaped: Option<Duration>,
 }
 
 impl Show<'_> {
     /// Shows one cycle to its end.
     fn cycle(&mut self, surface: &mut Surface, alarm: &Alarm, asked: Option<Asked>) -> Result<End> {
         let mut running = false;
+        let mut last_look = false;
         loop {
             let changed = match self.panel.progress() {
                 Some(progress) => self.model.look(progress, self.begun.elapsed()),
@@ -205,7 +281,10 @@ impl Show<'_> {
                 let target = &self.model.facts.target;
                 let from = (self.model.way == Way::Load).then(|| target.clone());
                 self.model.facts = panel::facts(self.context, from.as_deref());
-                surface.begin(false)?;
+                // With a cycle under way it is too late to say no.
+                if let Err(error) = surface.begin(false) {
+                    output::complain(format_args!("no progress screen: {error:#}"));
+                }
             }
             match asked.as_ref().map(Receiver::try_recv) {
                 Some(Ok(answer)) => return self.answered(surface, alarm, running, answer),
@@ -222,20 +301,24 @@ impl Show<'_> {
                 }
                 None => {}
             }
+            if last_look {
+                surface.end();
+                bail!("the screen was ended; the cycle goes on if there is one");
+            }
             if running {
                 self.model.after = self.panel.after_save();
                 if self.model.detail {
                     self.model.stats = self.panel.stats();
                 }
             }
+            self.forget();
             surface.draw(&self.model, changed);
             if self.wait(surface, alarm, if running { BUSY } else { IDLE }) {
-                if asked.is_some() {
+                match asked {
                     // It has begun by our wish, and so it ends.
-                    self.stop();
-                } else {
-                    surface.end();
-                    bail!("the screen was ended; the cycle goes on if there is one");
+                    Some(_) => self.stop(),
+                    // It may be over, which is why we are to end.
+                    None => last_look = true,
                 }
             }
         }
@@ -305,7 +388,7 @@ impl Show<'_> {
     fn press(&mut self, key: Option<Key>) {
         match key {
             _ if self.model.ended.is_some() => {}
-            Some(Key::Stop) => self.stop(),
+            Some(Key::Stop) if self.is_sure() => self.stop(),
             Some(Key::AfterSave) if self.model.can_choose() => {
                 let other = self.model.other_end();
                 self.model.note = match self.panel.set_after_save(other) {
@@ -316,6 +399,35 @@ impl Show<'_> {
             }
             Some(Key::Detail) => self.model.detail = !self.model.detail,
             _ => {}
+        }
+    }
+
+    /// Whether Esc is meant. To stop a save costs nothing; when a load is stopped, the boot goes on
+    /// and changes the filesystems that the image counts on.
+    fn is_sure(&mut self) -> bool {
+        if self.model.way == Way::Save {
+            return true;
+        }
+        let now = self.begun.elapsed();
+        let last = self.escaped.replace(now);
+        let is_sure = last.is_some_and(|last| SURE.contains(&now.saturating_sub(last)));
+        if !is_sure && !self.model.stopping {
+            self.model.note = ASK.to_string();
+        }
+        is_sure
+    }
+
+    /// Forgets an Esc that nobody has meant.
+    fn forget(&mut self) {
+        let now = self.begun.elapsed();
+        if self
+            .escaped
+            .is_some_and(|last| now.saturating_sub(last) >= SURE.end)
+        {
+            self.escaped = None;
+            if self.model.note == ASK {
+                self.model.note.clear();
+            }
         }
     }
 

@@ -79,6 +79,12 @@ fn has_display(system: &System) -> bool {
     })
 }
 
+/// `/dev/tty0` of `system`, if its consoles are to be seen.
+pub fn display(system: &System) -> Option<File> {
+    let any = open(&system.path("dev/tty0")).ok()?;
+    (has_display(system) && ioctl::seen_console(&any).is_ok()).then_some(any)
+}
+
 impl Console {
     /// Opens the console of `system`, or `tty` if that is wanted.
     ///
@@ -86,10 +92,10 @@ impl Console {
     ///
     /// When it is no terminal.
     pub fn open(system: &System, tty: Option<&Path>) -> Result<Console> {
-        let any = open(&system.path("dev/tty0")).ok();
-        let any = any.filter(|file| {
-            tty.is_none() && has_display(system) && ioctl::seen_console(file).is_ok()
-        });
+        let any = match tty {
+            None => display(system),
+            Some(_) => None,
+        };
         let path = match (tty, &any) {
             (Some(tty), _) => tty.to_path_buf(),
             (None, Some(_)) => system.path(&format!("dev/tty{NUMBER}")),

@@ -11,7 +11,7 @@ use ratatui::backend::{Backend, CrosstermBackend};
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Rect;
 
-use super::console::{Console, Writer};
+use super::console::{self, Console, Writer};
 use super::model::Model;
 use super::plymouth::Plymouth;
 use super::view;
@@ -47,11 +47,28 @@ impl Surface {
     ///
     /// When there is no terminal.
     pub fn find(system: &System, tty: Option<&Path>, splash: Option<&str>) -> Result<Surface> {
-        if let Some(plymouth) = splash.and_then(Plymouth::find) {
-            return Ok(Surface::Splash(plymouth));
+        if let Some(splash) = Surface::find_splash(splash) {
+            return Ok(splash);
         }
         let console = Console::open(system, tty)?;
         Ok(Surface::Screen(Box::new(Screen::new(console))))
+    }
+
+    /// The same, if somebody sees it: the splash screen, or a console on a display.
+    ///
+    /// # Errors
+    ///
+    /// When the console is no terminal.
+    pub fn on_display(system: &System, splash: Option<&str>) -> Result<Option<Surface>> {
+        let found = Surface::find_splash(splash);
+        if found.is_some() || console::display(system).is_none() {
+            return Ok(found);
+        }
+        Surface::find(system, None, None).map(Some)
+    }
+
+    fn find_splash(name: Option<&str>) -> Option<Surface> {
+        name.and_then(Plymouth::find).map(Surface::Splash)
     }
 
     /// The process that draws, if it is another one.

@@ -7,7 +7,9 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
@@ -27,8 +29,9 @@ struct Terminal {
 }
 
 impl Terminal {
-    /// Starts the command with `args` on a terminal of 80 columns.
-    fn start(fake: &Fake, args: &[&str]) -> (Terminal, Child) {
+    /// Starts the command with `args` on a terminal of 80 columns, as a service of `manager` if
+    /// there is one.
+    fn start(fake: &Fake, args: &[&str], manager: Option<&Path>) -> (Terminal, Child) {
         let size = nix::pty::Winsize {
             ws_row: 25,
             ws_col: 80,
@@ -42,6 +45,7 @@ impl Terminal {
             .args(["ui", "--tty"])
             .arg(path)
             .args(args)
+            .envs(manager.map(|path| ("NOTIFY_SOCKET", path)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -112,7 +116,7 @@ fn ends(child: Child, code: i32, part: &str) {
 #[test]
 fn shows_a_save_that_others_begin() {
     let fake = Fake::new();
-    let (mut terminal, child) = Terminal::start(&fake, &[]);
+    let (mut terminal, child) = Terminal::start(&fake, &[], None);
     let pid = child.id().to_string();
     becomes(&fake, "keep_running", &pid);
     put(&fake, "progress", "write 256 1024 524288 500\n");
@@ -145,17 +149,44 @@ fn begins_a_save() {
         "last_result",
         "0 resumed resumed: saved 4 kB in 1 ms\n",
     );
-    let (mut terminal, child) = Terminal::start(&fake, &["--hibernate"]);
+    let (mut terminal, child) = Terminal::start(&fake, &["--hibernate"], None);
     terminal.shows("Getting ready");
     ends(child, 0, "resumed: saved 4 kB in 1 ms");
     assert_eq!(fake.get("start"), "1");
 }
 
 #[test]
+fn asks_before_a_session_is_lost() {
+    let fake = Fake::new();
+    let (mut terminal, child) = Terminal::start(&fake, &[], None);
+    becomes(&fake, "keep_running", &child.id().to_string());
+    put(&fake, "progress", "load 256 1024 524288 500\n");
+    terminal.shows("Loading the image");
+    // A key that is held down.
+    for _ in 0..40 {
+        terminal.types("\x1b");
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    terminal.shows("Esc again");
+    std::thread::sleep(Duration::from_millis(800));
+    assert_eq!(fake.get("abort"), "");
+    terminal.types("\x1b");
+    becomes(&fake, "abort", "1");
+    terminal.shows("stopping");
+    put(
+        &fake,
+        "last_result",
+        "-125 load stopped; the image is kept\n",
+    );
+    put(&fake, "progress", "idle 256 1024 524288 500\n");
+    ends(child, 1, "stopped; the image is kept (-125)");
+}
+
+#[test]
 fn a_boot_without_an_image_sees_nothing() {
     let fake = Fake::new();
     fake.put("dev/vda2", "");
-    let (terminal, child) = Terminal::start(&fake, &["--load", "/dev/vda2"]);
+    let (terminal, child) = Terminal::start(&fake, &["--load", "/dev/vda2"], None);
     ends(child, 0, "nothing was restored");
     assert_eq!(fake.get("resume"), "/dev/vda2");
     assert!(terminal.screen.try_recv().is_err());
@@ -205,4 +236,89 @@ fn tells_plymouth() {
     drop(stream);
     ends(child, 1, "the image could not be loaded; it is kept (-5)");
     assert_eq!(fake.get("keep_running").trim(), "");
+}
+
+fn terminate(child: &Child) {
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+}
+
+/// A socket as the service manager has it, and its path.
+fn manager(fake: &Fake) -> (UnixDatagram, PathBuf) {
+    let path = fake.root().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(LONG)).unwrap();
+    (socket, path)
+}
+
+#[track_caller]
+fn is_told(socket: &UnixDatagram) {
+    let mut room = [0; 64];
+    let count = socket.recv(&mut room).unwrap();
+    assert_eq!(room[..count].trim_ascii(), b"READY=1");
+}
+
+#[test]
+fn takes_the_console_before_the_cycle() {
+    let fake = Fake::new();
+    let (socket, path) = manager(&fake);
+    let (mut terminal, child) = Terminal::start(&fake, &["--now"], Some(&path));
+    terminal.shows("Getting ready");
+    is_told(&socket);
+    assert!(fake
+        .get("keep_running")
+        .starts_with(&child.id().to_string()));
+    // The service manager takes it away again when nothing comes of it.
+    terminate(&child);
+    terminal.shows("\x1b[?25h");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.signal(), Some(15), "{output:?}");
+    assert_eq!(fake.get("keep_running").trim(), "");
+}
+
+#[test]
+fn says_what_came_of_it_when_it_is_taken_away() {
+    let fake = Fake::new();
+    let (mut terminal, child) = Terminal::start(&fake, &["--now"], None);
+    terminal.shows("Getting ready");
+    put(&fake, "progress", "write 256 1024 524288 500\n");
+    terminal.shows("Writing the image");
+    put(&fake, "last_result", "-5 write the disk is broken\n");
+    put(&fake, "progress", "idle 256 1024 524288 500\n");
+    terminate(&child);
+    ends(child, 1, "the disk is broken (-5)");
+    assert_eq!(fake.get("keep_running").trim(), "");
+}
+
+#[test]
+fn does_without_a_display() {
+    let fake = Fake::new();
+    fake.put("dev/vda2", "");
+    let (socket, path) = manager(&fake);
+    let alone = "no-such-dormouse-splash";
+    let output = fake
+        .command()
+        .args(["ui", "--if-display", "--now", "--plymouth", alone])
+        .env("NOTIFY_SOCKET", &path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(said.contains("there is no display"), "{said}");
+    is_told(&socket);
+
+    // A resume is what counts, and it begins without a word of the screen, or with one.
+    for (more, complaint) in [
+        ("--if-display", ""),
+        ("--no-plymouth", "no progress screen"),
+    ] {
+        fake.put("sys/power/hibernate/resume", "");
+        let words = format!("ui --plymouth {alone} {more} --load /dev/vda2");
+        let ran = fake.run(&words);
+        assert_eq!((ran.code, fake.get("resume").as_str()), (0, "/dev/vda2"));
+        assert!(ran.out.contains("nothing was restored"), "{ran:?}");
+        assert_eq!(ran.err.is_empty(), complaint.is_empty(), "{ran:?}");
+        assert!(ran.err.contains(complaint), "{ran:?}");
+        assert_eq!(fake.get("keep_running").trim(), "");
+    }
 }
