@@ -64,7 +64,7 @@ case "$1 $2" in
 	[ -n "$answer" ] || exit 1
 	echo "$answer" > "$TEST_ROOM/answer"
 	;;
-resume*)
+ui*)
 	if [ "$(cat "$TEST_ROOM/answer")" = right ]; then
 		echo '-74 load damaged' > "$DORMOUSE_ROOT/sys/power/hibernate/last_result"
 	else
@@ -154,7 +154,7 @@ exit 1
 END
 run "$@" "$top/dist/resume" /dev/vdb2
 check "an image that is refused" 1 "$load
-dormouse resume /dev/vdb2" "dormouse: not resumed: another kernel"
+dormouse ui --if-display --load /dev/vdb2" "dormouse: not resumed: another kernel"
 
 machine
 echo 'encryptor = "aes-gcm"' > "$room/root/etc/dormouse.toml"
@@ -235,10 +235,10 @@ END
 $load
 $ping$asked
 dormouse key unlock --stdin /dev/vdb2
-dormouse resume /dev/vdb2
+dormouse ui --if-display --load /dev/vdb2
 $ping$asked
 dormouse key unlock --stdin /dev/vdb2
-dormouse resume /dev/vdb2
+dormouse ui --if-display --load /dev/vdb2
 END
 )" "not resumed"
 done
@@ -249,6 +249,6 @@ sed -i 's/logon:dormouse:passphrase/trusted:other/' "$control/image"
 echo right > "$room/answer"
 run "$@" "$top/dist/resume" /dev/vdb2
 check "a key that no passphrase makes" 1 "$load
-dormouse resume /dev/vdb2" "not resumed"
+dormouse ui --if-display --load /dev/vdb2" "not resumed"
 
 exit 0
