@@ -11,6 +11,12 @@ check() {
     [[ -n $(dormouse_modules) ]] || return 255
 }
 
+# called by dracut
+depends() {
+    # An image on a server is only found with a network.
+    ! grep -qs '^writer *= *"netblock"' "${dracutsysrootdir-}/etc/dormouse.toml" || echo network
+}
+
 dormouse_modules() {
     "${dracutsysrootdir-}/usr/lib/dormouse/initramfs-modules" own "${srcmods:?}"
 }
@@ -37,6 +43,10 @@ install() {
     fi
     mkdir -p "${initdir:?}/usr/lib/dormouse"
     dormouse_modules > "$initdir/usr/lib/dormouse/modules"
+    if dracut_module_included systemd; then
+        inst_simple /usr/lib/dormouse/resume-generator \
+            /etc/systemd/system-generators/systemd-hibernate-resume-generator
+    fi
     # When the disks are there, and before anything is checked or mounted. systemd
     # may have looked before; without our modules it has found nothing.
     inst_hook pre-mount 05 "${moddir:?}/dormouse-resume.sh"

@@ -141,10 +141,50 @@ machine
 run "$@" "$top/dist/resume" /dev/vdc
 check "a device that is not there" 0 "$load" "/dev/vdc is not there"
 
-machine
-run "$@" "$top/dist/resume" nbd://192.0.2.1/x
-check "a server" 0 "$load
+# What the kernel says of its routes: none but to itself, IPv4, IPv6.
+route='Iface Destination'
+own='00000000000000000000000000000001 80 0 00 0 0 0 0 80200001 lo
+fe800000000000000000000000000000 40 0 00 0 100 1 0 00000001 eth0
+ff000000000000000000000000000000 08 0 00 0 100 3 0 00000001 eth0'
+online() {
+	mkdir -p "$room/root/proc/net"
+	printf '%s\n' "$1" > "$room/root/proc/net/route"
+	printf '%s\n' "$2" > "$room/root/proc/net/ipv6_route"
+}
+
+for way in 4 6; do
+	machine
+	case $way in
+	4) online "$route
+eth0 00000000" "$own" ;;
+	6) online "$route" "$own
+fec00000000000000000000000000000 40 0 00 0 100 1 0 00000001 eth0" ;;
+	esac
+	run "$@" "$top/dist/resume" nbd://192.0.2.1/x
+	check "a server, by IPv$way" 0 "$load
 dormouse resume nbd://192.0.2.1/x"
+done
+
+if [ "$1" != busybox ]; then
+machine
+online "$route" "$own"
+run "$@" "$top/dist/resume" nbd://192.0.2.1/x
+check "no network" 0 "$load
+$(yes 'sleep 1' | head -n 20)
+dormouse resume nbd://192.0.2.1/x" "no network within 20 seconds"
+fi
+
+machine "quiet resume=nbd://192.0.2.1/x"
+run "$@" "$top/dist/resume-generator" a b c
+check "systemd does not wait for a device with the name of a server" 0 ""
+
+machine "quiet resume=/dev/vda2"
+mkdir -p "$room/root/usr/lib/systemd/system-generators"
+fake systemd-hibernate-resume-generator < /dev/null
+ln -s ../../../../../bin/systemd-hibernate-resume-generator \
+	"$room/root/usr/lib/systemd/system-generators/"
+run "$@" "$top/dist/resume-generator" a b c
+check "and does for any other" 0 "systemd-hibernate-resume-generator a b c"
 
 machine
 printf 'state: committed\nencryptor: none\nkey: none\n' > "$control/image"
