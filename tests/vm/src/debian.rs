@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::netblock::servers::Server;
 use crate::{Lab, Scenario};
 
+mod display;
 mod encrypted;
 mod load;
 mod modes;
@@ -49,7 +50,22 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario::long(
         "debian-nbd",
         "Debian hibernates to a server, which its initramfs finds by DHCP",
-        nbd,
+        |lab| to_server(lab, Boot::InitramfsTools, ""),
+    ),
+    Scenario::long(
+        "debian-dracut-nbd",
+        "the same with an initramfs made by dracut",
+        |lab| to_server(lab, Boot::DracutNbd, "rd.neednet=1 ip=dhcp"),
+    ),
+    Scenario::long(
+        "debian-screen",
+        "systemctl hibernate shows the progress screen, and so does the initramfs; Esc stops",
+        display::screen,
+    ),
+    Scenario::long(
+        "debian-plymouth",
+        "Plymouth asks for the passphrase, and shows how far the load is",
+        display::plymouth,
     ),
     Scenario::long(
         "debian-noresume",
@@ -71,6 +87,19 @@ pub struct Machine {
     pub initramfs: PathBuf,
     /// The one that dracut has made there.
     pub dracut: PathBuf,
+    /// Another one of dracut, made with settings that have images on a server.
+    pub dracut_nbd: PathBuf,
+}
+
+/// What a machine boots with.
+#[derive(Clone, Copy)]
+pub enum Boot {
+    /// What its own update-initramfs has made.
+    InitramfsTools,
+    /// What dracut has made, told where the swap space is.
+    Dracut,
+    /// What dracut has made for images on a server.
+    DracutNbd,
 }
 
 /// How long Debian takes to come up without an accelerator, at most.
@@ -83,16 +112,16 @@ const ROOT: &str = "root=UUID=d0e30000-0000-4000-8000-000000000001 ro";
 const RESUME: &str = "resume=UUID=d0e30000-0000-4000-8000-000000000002";
 
 impl Machine {
-    /// A machine with a fresh copy of Debian, which boots with the initramfs of dracut or with its
-    /// own.
+    /// A machine with a fresh copy of Debian.
     ///
     /// # Errors
     ///
     /// When the disk cannot be copied.
-    pub fn vm(self, is_dracut: bool) -> Result<Vm> {
-        let (initramfs, resume) = match is_dracut {
-            true => (self.dracut, RESUME),
-            false => (self.initramfs, ""),
+    pub fn vm(self, boot: Boot) -> Result<Vm> {
+        let (initramfs, resume) = match boot {
+            Boot::InitramfsTools => (self.initramfs, ""),
+            Boot::Dracut => (self.dracut, RESUME),
+            Boot::DracutNbd => (self.dracut_nbd, ""),
         };
         Vm::new(self.system)
             .mem(1024)
@@ -106,10 +135,10 @@ impl Machine {
     }
 }
 
-fn machine(lab: &Lab, is_dracut: bool) -> Result<Vm> {
+fn machine(lab: &Lab, boot: Boot) -> Result<Vm> {
     let mut made = (lab.debian)()?;
     made.system.logs = lab.system.logs.clone();
-    made.vm(is_dracut)
+    made.vm(boot)
 }
 
 /// Boots a system that comes up by itself, with nothing that failed.
@@ -180,7 +209,7 @@ fn cycle(vm: &mut Vm, load: &mut Load, verb: &str, count: u32) -> Result<()> {
 }
 
 fn cycles(lab: &Lab) -> Result<()> {
-    let mut vm = machine(lab, false)?;
+    let mut vm = machine(lab, Boot::InitramfsTools)?;
     boot_fresh(&mut vm)?;
     println!(
         "debian: {}",
@@ -213,7 +242,7 @@ fn cycles(lab: &Lab) -> Result<()> {
 }
 
 fn dracut(lab: &Lab) -> Result<()> {
-    let mut vm = machine(lab, true)?;
+    let mut vm = machine(lab, Boot::Dracut)?;
     boot_fresh(&mut vm)?;
     let mut load = Load::start(&mut vm)?;
     for count in 1..=2 {
@@ -238,7 +267,7 @@ printf '[Service]\\nEnvironment=SYSTEMD_BYPASS_HIBERNATION_MEMORY_CHECK=1\\n' > 
 ";
 
 fn file(lab: &Lab) -> Result<()> {
-    let mut vm = machine(lab, false)?;
+    let mut vm = machine(lab, Boot::InitramfsTools)?;
     boot_fresh(&mut vm)?;
     vm.run(NO_SWAP)?;
     let words = vm.run("head -n 1 /sys/power/hibernate/modules/file/resume")?;
@@ -252,17 +281,18 @@ fn file(lab: &Lab) -> Result<()> {
     vm.assert_clean()
 }
 
-fn nbd(lab: &Lab) -> Result<()> {
+/// Hibernates twice to a server, which the initramfs reaches with kernel arguments `network`.
+fn to_server(lab: &Lab, boot: Boot, network: &str) -> Result<()> {
     let server = Server::qemu("2G", &["--shared=8", "--discard=unmap"])?;
-    let mut vm = machine(lab, false)?;
+    let mut vm = machine(lab, boot)?;
     let target = server.target();
-    vm.set_append(&format!("{ROOT} resume={target}"));
+    vm.set_append(&format!("{ROOT} {network} resume={target}"));
     // No image there: nobody waits for a device of that name.
     boot_fresh(&mut vm)?;
-    ensure!(
-        !vm.run("dmesg")?.contains("Gave up waiting"),
-        "the boot was held up"
-    );
+    let log = vm.run("dmesg")?;
+    for waits in ["Gave up waiting", "Timed out waiting"] {
+        ensure!(!log.contains(waits), "the boot was held up");
+    }
     vm.run(&format!(
         "dormouse config set writer=netblock target={target} && dormouse config save"
     ))?;
@@ -281,7 +311,7 @@ fn nbd(lab: &Lab) -> Result<()> {
 }
 
 fn noresume(lab: &Lab) -> Result<()> {
-    let mut vm = machine(lab, false)?;
+    let mut vm = machine(lab, Boot::InitramfsTools)?;
     boot_fresh(&mut vm)?;
     sleep(&mut vm, "hibernate")?;
     vm.set_append(&format!("{ROOT} noresume"));

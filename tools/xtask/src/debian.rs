@@ -26,7 +26,8 @@ const IMAGE_SH: &str = include_str!("debian/image.sh");
 const SETUP_SH: &str = include_str!("debian/setup.sh");
 /// What is installed from Debian, besides what is essential.
 const PACKAGES: &str = "systemd-sysv,dbus,udev,kmod,initramfs-tools,busybox,zstd,libpam-systemd,\
-    e2fsprogs,iproute2,openssh-server,postgresql,dracut-core";
+    e2fsprogs,iproute2,openssh-server,postgresql,dracut-core,dracut-network,isc-dhcp-client,\
+    procps,plymouth";
 /// Disks that stay in the cache; each takes about 1 GiB.
 const KEEP: usize = 2;
 
@@ -91,6 +92,7 @@ pub fn machine() -> Result<Machine> {
         disk: folder.join("disk"),
         initramfs: folder.join("initrd"),
         dracut: folder.join("dracut"),
+        dracut_nbd: folder.join("dracut-nbd"),
     })
 }
 

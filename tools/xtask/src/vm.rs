@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{bail, Context, Result};
 use dormouse_vm::agent::Progress;
 use dormouse_vm::{Arrival, Display, System, Vm};
+use vm_scenarios::debian::Boot;
 
 use crate::debian;
 use crate::kernel::Config;
@@ -88,7 +89,7 @@ pub fn run(paths: &Paths, args: Args) -> Result<bool> {
     let mut vm = if args.debian {
         let mut made = debian::machine()?;
         made.system.logs = args.logs.clone();
-        finished(&args, made.vm(false)?)
+        finished(&args, made.vm(Boot::InitramfsTools)?)
     } else {
         let mut system = match &args.bzimage {
             Some(kernel) => system::of(paths, kernel, &args.ko)?,

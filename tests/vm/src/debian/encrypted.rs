@@ -7,11 +7,15 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 use dormouse_vm::{Arrival, Display, Vm};
 
-use super::{all_green, boot_fresh, journal, machine, sleep, BOOT};
+use super::{all_green, boot_fresh, journal, machine, sleep, Boot, BOOT};
 use crate::Lab;
 
 /// What the initramfs writes to the kernel log before it asks.
 const ASKS: &str = "dormouse: asking for the passphrase";
+
+/// Encrypts images from now on.
+pub(super) const SET_KEY: &str =
+    "echo teapot | dormouse key set --stdin --memory-mib 16 --passes 1 --lanes 1";
 
 /// Types small letters, and newline.
 fn enter(vm: &mut Vm, text: &str) -> Result<()> {
@@ -26,7 +30,7 @@ fn enter(vm: &mut Vm, text: &str) -> Result<()> {
 }
 
 /// Waits for the question number `count` of this boot and answers it.
-fn answer(vm: &mut Vm, from: usize, text: &str) -> Result<usize> {
+pub(super) fn answer(vm: &mut Vm, from: usize, text: &str) -> Result<usize> {
     let at = vm.log()?.wait_for(ASKS, from, BOOT)?;
     // The command needs a moment until it reads.
     std::thread::sleep(Duration::from_secs(5));
@@ -42,11 +46,11 @@ fn answer(vm: &mut Vm, from: usize, text: &str) -> Result<usize> {
 /// What is not as it should be.
 pub fn run(lab: &Lab) -> Result<()> {
     // The last console is the one that asks.
-    let mut vm = machine(lab, false)?
+    let mut vm = machine(lab, Boot::InitramfsTools)?
         .append("console=tty0")
         .display(Display::Graphics);
     boot_fresh(&mut vm)?;
-    vm.run("echo teapot | dormouse key set --stdin --memory-mib 16 --passes 1 --lanes 1")?;
+    vm.run(SET_KEY)?;
     all_green(&mut vm, &[])?;
     sleep(&mut vm, "hibernate")?;
     vm.start()?;

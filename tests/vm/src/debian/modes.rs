@@ -6,7 +6,9 @@ use anyhow::{ensure, Result};
 use dormouse_vm::{Arrival, Vm};
 use serde_json::json;
 
-use super::{all_green, boot_fresh, cycle, journal, machine, resume, wait_for_state, Load, BOOT};
+use super::{
+    all_green, boot_fresh, cycle, journal, machine, resume, wait_for_state, Boot, Load, BOOT,
+};
 use crate::Lab;
 
 /// Sleeps by hybrid-sleep; the image is complete and the machine suspended then.
@@ -21,7 +23,7 @@ fn hybrid(vm: &mut Vm) -> Result<()> {
 ///
 /// What is not as it should be.
 pub fn run(lab: &Lab) -> Result<()> {
-    let mut vm = machine(lab, false)?;
+    let mut vm = machine(lab, Boot::InitramfsTools)?;
     boot_fresh(&mut vm)?;
     let mut load = Load::start(&mut vm)?;
 

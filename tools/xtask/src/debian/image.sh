@@ -36,6 +36,7 @@ disk)
 	cp root/boot/vmlinuz-* vmlinuz
 	cp root/boot/initrd.img-* initrd
 	cp root/boot/dracut.img dracut
+	cp root/boot/dracut-nbd.img dracut-nbd
 	rm -f disk swap
 	truncate -s $((ROOT_MIB + SWAP_MIB + 2))M disk
 	printf '1MiB,%sMiB,L\n%sMiB,%sMiB,S\n' "$ROOT_MIB" $((ROOT_MIB + 1)) "$SWAP_MIB" |
@@ -47,6 +48,6 @@ disk)
 	# All that mkswap wrote is in the first page.
 	dd if=swap of=disk bs=4096 count=1 seek=$(((ROOT_MIB + 1) * 256)) conv=notrunc status=none
 	rm swap
-	chown "$DORMOUSE_OWNER" disk vmlinuz initrd dracut
+	chown "$DORMOUSE_OWNER" disk vmlinuz initrd dracut dracut-nbd
 	;;
 esac

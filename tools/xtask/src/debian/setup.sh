@@ -30,8 +30,12 @@ rm -rf /var/lib/apt/lists/* /var/cache/apt/* /usr/share/doc/* /usr/share/locale/
 dpkg -i ./*.deb
 rm ./*.deb
 
-# The other maker of an initramfs, beside it.
+# The other maker of an initramfs, beside it; twice, where images are in swap
+# space and on a server.
 dracut --no-hostonly --no-hostonly-cmdline --kver "$(ls /lib/modules)" /boot/dracut.img
+echo 'writer = "netblock"' >> /etc/dormouse.toml
+dracut --no-hostonly --no-hostonly-cmdline --kver "$(ls /lib/modules)" /boot/dracut-nbd.img
+sed -i '$ d' /etc/dormouse.toml
 
 # A network, and ssh from root to root.
 cat > /etc/systemd/network/80-guest.network << END
@@ -73,3 +77,7 @@ systemctl enable guest-agent
 # What would come at a time of its own.
 systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
 	e2scrub_all.timer e2scrub_reap.service fstrim.timer logrotate.timer
+
+# It fails where "ip=" was on the command line and an initramfs with networkd has
+# made the same files before (systemd 252).
+systemctl mask systemd-network-generator.service
