@@ -3,7 +3,7 @@
 //! Hibernation of systemd that begins or ends with a suspend to memory.
 
 use anyhow::{ensure, Result};
-use dormouse_vm::{Arrival, Vm};
+use dormouse_vm::{Arrival, Display, Vm};
 use serde_json::json;
 
 use super::{
@@ -23,7 +23,8 @@ fn hybrid(vm: &mut Vm) -> Result<()> {
 ///
 /// What is not as it should be.
 pub fn run(lab: &Lab) -> Result<()> {
-    let mut vm = machine(lab, Boot::InitramfsTools)?;
+    // The screen is shown as well.
+    let mut vm = machine(lab, Boot::InitramfsTools)?.display(Display::Graphics);
     boot_fresh(&mut vm)?;
     let mut load = Load::start(&mut vm)?;
 
