@@ -5,7 +5,7 @@
 use anyhow::{ensure, Result};
 use dormouse_vm::{Arrival, Display, Vm};
 
-use super::encrypted::{answer, SET_KEY};
+use super::encrypted::{resume_asked, SET_KEY};
 use super::{boot_fresh, journal, machine, sleep, Boot, BOOT, RUN};
 use crate::screen::{is_drawn, SLOW};
 use crate::Lab;
@@ -84,10 +84,7 @@ pub fn plymouth(lab: &Lab) -> Result<()> {
     boot_fresh(&mut vm)?;
     vm.run(SET_KEY)?;
     sleep(&mut vm, "hibernate")?;
-    vm.start()?;
-    let next = answer(&mut vm, 0, "kettle")?;
-    answer(&mut vm, next, "teapot")?;
-    ensure!(vm.arrive(BOOT)? == Arrival::Resumed, "not resumed");
+    resume_asked(&mut vm)?;
     // It drew with everything frozen but itself and our command.
     for said in [
         "got password answer",
@@ -95,6 +92,5 @@ pub fn plymouth(lab: &Lab) -> Result<()> {
     ] {
         ensure!(vm.log()?.contains(said), "Plymouth has no '{said}'");
     }
-    journal(&mut vm, 1)?;
     vm.assert_clean()
 }

@@ -30,13 +30,22 @@ fn enter(vm: &mut Vm, text: &str) -> Result<()> {
 }
 
 /// Waits for the question number `count` of this boot and answers it.
-pub(super) fn answer(vm: &mut Vm, from: usize, text: &str) -> Result<usize> {
+fn answer(vm: &mut Vm, from: usize, text: &str) -> Result<usize> {
     let at = vm.log()?.wait_for(ASKS, from, BOOT)?;
     // The command needs a moment until it reads.
     std::thread::sleep(Duration::from_secs(5));
     enter(vm, text)?;
     enter(vm, "\n")?;
     Ok(at + 1)
+}
+
+/// Boots, types a wrong passphrase, then the right one, and the saved system is back.
+pub(super) fn resume_asked(vm: &mut Vm) -> Result<()> {
+    vm.start()?;
+    let next = answer(vm, 0, "kettle")?;
+    answer(vm, next, "teapot")?;
+    ensure!(vm.arrive(BOOT)? == Arrival::Resumed, "not resumed");
+    journal(vm, 1)
 }
 
 /// Types a wrong passphrase, then the right one.
@@ -53,11 +62,7 @@ pub fn run(lab: &Lab) -> Result<()> {
     vm.run(SET_KEY)?;
     all_green(&mut vm, &[])?;
     sleep(&mut vm, "hibernate")?;
-    vm.start()?;
-    let next = answer(&mut vm, 0, "kettle")?;
-    answer(&mut vm, next, "teapot")?;
-    ensure!(vm.arrive(BOOT)? == Arrival::Resumed, "not resumed");
-    journal(&mut vm, 1)?;
+    resume_asked(&mut vm)?;
     all_green(&mut vm, &[])?;
     vm.assert_clean()
 }
