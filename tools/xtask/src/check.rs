@@ -11,6 +11,7 @@ use crate::paths::Paths;
 mod dist;
 mod host;
 mod kunit;
+mod limit;
 pub mod scenarios;
 mod style;
 

@@ -5,12 +5,12 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use vm_scenarios::{Lab, Scenario};
 
-use super::Tally;
+use super::{limit, Tally};
 use crate::debian;
 use crate::kernel::{self, Config};
 use crate::paths::Paths;
@@ -83,8 +83,11 @@ pub fn one((name, scenario): &Named, lab: &Lab, logs: PathBuf) -> Tally {
     // Logs of an earlier run would be taken for this one's.
     let _ = std::fs::remove_dir_all(&logs);
     let mut lab = lab.clone();
-    lab.system.logs = Some(logs);
-    let result = lab.of(scenario).and_then(|lab| guarded(scenario, &lab));
+    lab.system.logs = Some(logs.clone());
+    let (limit, work) = (limit(scenario), scenario.run);
+    let result = lab
+        .of(scenario)
+        .and_then(|lab| limit::within(limit, &logs, move || work(&lab)));
     let seconds = start.elapsed().as_secs();
     match result {
         Ok(()) => println!("ok     {name} ({seconds} s)"),
@@ -93,10 +96,9 @@ pub fn one((name, scenario): &Named, lab: &Lab, logs: PathBuf) -> Tally {
     Tally::of(result.is_ok())
 }
 
-/// A scenario that panics fails alone.
-fn guarded(scenario: &Scenario, lab: &Lab) -> Result<()> {
-    std::panic::catch_unwind(|| (scenario.run)(lab))
-        .unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")))
+/// How long `scenario` may take; a minute is usual for those that are not long.
+fn limit(scenario: &Scenario) -> Duration {
+    Duration::from_secs(if scenario.torture { 7200 } else { 900 })
 }
 
 #[cfg(test)]
