@@ -233,7 +233,6 @@ fn arguments(options: &Options, folder: &Path) -> Vec<String> {
         "-mon",
         "chardev=qmp,mode=control",
     ]);
-    add(&["-device", "virtio-rng-pci"]);
     for (number, disk) in options.disks.iter().enumerate() {
         let file = disk.path().display();
         add(&[
