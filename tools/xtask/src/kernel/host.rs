@@ -41,6 +41,8 @@ impl Toolchain {
                 "--root",
             ]);
             cargo.arg(&folder).current_dir(&folder);
+            // It runs for seconds, and takes minutes to be built for speed.
+            cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
             progress::run(
                 &format!("building bindgen {BINDGEN}"),
                 &mut cargo,
