@@ -148,10 +148,13 @@ impl Turns<'_> {
     pub fn take(&self, vm: &mut Vm, rounds: u32) -> Result<Vec<Comparison>> {
         let mut cycles = [Vec::new(), Vec::new()];
         for round in 0..=rounds {
-            for (commands, cycles) in self.commands.into_iter().zip(&mut cycles) {
-                let one = cycle(vm, commands)?;
+            // Who comes first changes: what the host still has to write from
+            // one cycle holds up the next one.
+            let first = round as usize % 2;
+            for peer in [first, 1 - first] {
+                let one = cycle(vm, self.commands[peer])?;
                 if round > 0 {
-                    cycles.push(one);
+                    cycles[peer].push(one);
                 }
             }
         }
