@@ -71,7 +71,7 @@ impl Crew {
     }
 
     fn join(&mut self) {
-        let threads = core::mem::replace(&mut self.threads, KVec::new());
+        let threads = core::mem::take(&mut self.threads);
         for thread in threads {
             thread.join();
         }

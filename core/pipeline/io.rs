@@ -28,7 +28,7 @@ pub fn drain(queue: &IoQueue, held: &mut KVec<IoBuf>) -> Result {
         held.push(buf, GFP_KERNEL)?;
     }
     // Dropped buffers are idle again.
-    let all = core::mem::replace(held, KVec::new());
+    let all = core::mem::take(held);
     drop(all);
     result
 }

@@ -147,7 +147,7 @@ pub fn read(
         GFP_KERNEL,
     )?;
     Crew::new(workers, job.clone())?.work();
-    drop(core::mem::replace(&mut *job.retired.lock(), KVec::new()));
+    drop(core::mem::take(&mut *job.retired.lock()));
     job.queue.wait_all_idle();
     job.fate.result()?;
     if job.left.load(Ordering::Acquire) != 0 {
@@ -233,7 +233,7 @@ impl Work for ReadJob {
         }
         if self.fate.is_sealed() {
             // Buffers put aside would leave the others waiting.
-            drop(core::mem::replace(&mut *self.retired.lock(), KVec::new()));
+            drop(core::mem::take(&mut *self.retired.lock()));
         }
     }
 }

@@ -245,7 +245,7 @@ impl Space for NetSpace {
 impl Drop for NetSpace {
     fn drop(&mut self) {
         self.session.stop();
-        let threads = core::mem::replace(&mut self.threads, KVec::new());
+        let threads = core::mem::take(&mut self.threads);
         for thread in threads {
             thread.join();
         }
