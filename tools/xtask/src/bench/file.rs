@@ -21,7 +21,10 @@ const FILE: &str = "echo file > /sys/power/hibernate/writer
 /// When a guest does not do what it is told, or a number cannot be read.
 pub fn run(setup: &Setup, compressor: &str) -> Result<Vec<Comparison>> {
     let size = setup.mem_mib / 2;
-    let mut vm = setup.machine().disk(&format!("{}M", 2 * size + 200))?;
+    // Both, and what the filesystem keeps for itself.
+    let mut vm = setup
+        .machine()
+        .disk(&format!("{}M", 2 * size + 200 + size / 4))?;
     vm.get_disk(0)?.mkfs()?;
     let commands = format!(
         "mkdir /mnt && mount -t ext4 /dev/vda /mnt
