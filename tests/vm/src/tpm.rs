@@ -2,15 +2,12 @@
 
 //! A key that a TPM seals, with swtpm as the TPM.
 
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use dormouse_vm::Vm;
-use nix::sys::signal::{killpg, Signal};
-use nix::unistd::Pid;
 
 use crate::encryption::resume_now;
 use crate::steps::{
@@ -44,37 +41,18 @@ fn manufacture(folder: &Path) -> Result<()> {
     let file = std::fs::File::create(&log)?;
     // What it says goes to a file: it starts a TPM of its own, which would keep
     // a pipe open if it outlived it.
-    let mut setup = Command::new("swtpm_setup")
+    let status = Command::new("timeout")
+        .args(["--kill-after=5", "60", "swtpm_setup"])
         .args(["--tpm2", "--create-spk", "--overwrite", "--tpmstate"])
         .arg(folder)
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
-        .process_group(0)
-        .spawn()
-        .context("cannot run swtpm_setup")?;
-    let status = ended(&mut setup);
-    let group = i32::try_from(setup.id()).context("a pid")?;
-    // Gone already, unless something was left behind.
-    let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        .status()
+        .context("cannot run timeout")?;
     let said = std::fs::read_to_string(&log).unwrap_or_default();
-    let status = status.with_context(|| format!("swtpm_setup: {said}"))?;
-    ensure!(status.success(), "swtpm_setup: {said}");
+    ensure!(status.success(), "swtpm_setup: {status}: {said}");
     Ok(())
-}
-
-/// Waits for the end of `child`, which is killed when that does not come.
-fn ended(child: &mut Child) -> Result<ExitStatus> {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while Instant::now() < deadline {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-    bail!("it did not end in time")
 }
 
 impl Tpm {
