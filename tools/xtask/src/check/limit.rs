@@ -14,6 +14,14 @@ use anyhow::{anyhow, bail, Context, Result};
 /// Lines of a kernel log that are shown.
 const TAIL: usize = 15;
 
+/// What the thread of a job says.
+enum Said {
+    /// Its place below /proc.
+    Here(PathBuf),
+    /// What the job came to.
+    Ended(Result<()>),
+}
+
 /// Runs `job` in a thread of its own, and waits for it no longer than `limit`.
 ///
 /// # Errors
@@ -30,18 +38,16 @@ pub fn within(
     let thread = std::thread::Builder::new().spawn(move || {
         let me = fs::read_link("/proc/thread-self").unwrap_or_default();
         // Nobody listens any more once the limit is passed.
-        let _ = sender.send(Err(me));
-        let _ = sender.send(Ok(job()));
+        let _ = sender.send(Said::Here(me));
+        let _ = sender.send(Said::Ended(job()));
     });
     let thread = thread.context("cannot start a thread")?;
     let mut place = PathBuf::new();
     loop {
         match receiver.recv_timeout(limit) {
-            Ok(Err(me)) => place = Path::new("/proc").join(me),
-            Ok(Ok(result)) => return thread.join().map_err(panicked).and(result),
-            Err(RecvTimeoutError::Disconnected) => {
-                return thread.join().map_err(panicked);
-            }
+            Ok(Said::Here(me)) => place = Path::new("/proc").join(me),
+            Ok(Said::Ended(result)) => return thread.join().map_err(panicked).and(result),
+            Err(RecvTimeoutError::Disconnected) => return thread.join().map_err(panicked),
             Err(RecvTimeoutError::Timeout) => bail!(
                 "it did not end within {} s\nits thread: {}\n{}{}",
                 limit.as_secs(),
