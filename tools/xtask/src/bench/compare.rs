@@ -21,8 +21,10 @@ pub struct Comparison {
     pub vcpus: u32,
     /// `save` or `load`.
     pub direction: &'static str,
-    /// Bytes in a second of the peer, and of Dormouse.
+    /// Bytes in a second of the peer, and of Dormouse: medians of all rounds.
     pub speeds: [f64; 2],
+    /// How many times as fast as the peer: median of the ratios of each round.
+    pub ratio: f64,
     /// Bytes that were stored by each, where something was.
     pub stored: [Option<u64>; 2],
     /// Least ratio that is good enough.
@@ -30,9 +32,17 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    fn ratio(&self) -> f64 {
-        let [peer, dormouse] = self.speeds;
-        dormouse / peer
+    /// The row with what `rounds` gave, each of them the speeds of the peer
+    /// and of Dormouse. The load of the host changes from one round to the
+    /// next by more than what is looked for, so the ratio is made of speeds
+    /// that were measured one right after the other. `None` without rounds.
+    pub fn measured(self, rounds: &[[f64; 2]]) -> Option<Comparison> {
+        let speed = |at: usize| median(rounds.iter().map(|both| both[at]));
+        Some(Comparison {
+            speeds: [speed(0)?, speed(1)?],
+            ratio: median(rounds.iter().map(|[peer, dormouse]| dormouse / peer))?,
+            ..self
+        })
     }
 
     /// What `bench.json` holds of it.
@@ -47,7 +57,7 @@ impl Comparison {
             direction: self.direction,
             peer_mb_s: peer,
             dormouse_mb_s: dormouse,
-            ratio: Some(rounded(self.ratio(), 3)),
+            ratio: Some(rounded(self.ratio, 3)),
             peer_stored_bytes: self.stored[0],
             dormouse_stored_bytes: self.stored[1],
             peer_atomic_s: None,
@@ -104,7 +114,7 @@ pub fn table(rows: &[Comparison]) -> String {
             row.vcpus,
             row.direction,
             format!("{} {peer:.1}", row.peer),
-            row.ratio(),
+            row.ratio,
         );
     }
     out
@@ -123,6 +133,7 @@ mod tests {
             vcpus: 2,
             direction: "load",
             speeds: [400e6, 392e6],
+            ratio: 0.98,
             stored: [Some(1 << 20), None],
             needed: Some(0.95),
         }
@@ -138,6 +149,16 @@ mod tests {
         assert!(value["dormouse_stored_bytes"].is_null());
         assert!(table(&[row()]).contains("swap 400.0    392.0   0.98  0.95|     1.0        -"));
         assert_eq!(table(&[]), "");
+    }
+
+    #[test]
+    fn the_ratio_is_that_of_a_round() {
+        // The host was slow in the last two rounds, the last one of which began late.
+        let rounds = [[400.0, 400.0], [100.0, 98.0], [90.0, 200.0]];
+        let row = row().measured(&rounds).unwrap();
+        assert_eq!(row.speeds, [100.0, 200.0]);
+        assert_eq!(row.ratio, 1.0);
+        assert!(row.measured(&[]).is_none());
     }
 
     #[test]

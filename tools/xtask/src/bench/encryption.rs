@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{ensure, Context, Result};
 use dormouse_vm::Vm;
 
-use super::compare::{median, Comparison};
+use super::compare::Comparison;
 use super::lines::Lines;
 use super::turns::{self, Setup, Turns};
 
@@ -112,26 +112,23 @@ fn cipher(vm: &mut Vm, name: &str) -> Result<[f64; 2]> {
 
 /// The kernel's cipher, and the stage that makes use of it, on one processor.
 fn ciphers(vm: &mut Vm, rounds: u32, row: &Comparison) -> Result<Vec<Comparison>> {
-    let mut speeds = [Vec::new(), Vec::new()];
+    let mut speeds = Vec::new();
     for _ in 0..rounds {
-        for (name, speeds) in MODULES.into_iter().zip(&mut speeds) {
-            speeds.push(cipher(vm, name)?);
-        }
+        speeds.push([cipher(vm, MODULES[0])?, cipher(vm, MODULES[1])?]);
     }
     let mut rows = Vec::new();
     for (at, direction) in ["save", "load"].into_iter().enumerate() {
-        let middle =
-            |all: &[[f64; 2]]| median(all.iter().map(|both| both[at])).context("no rounds");
-        rows.push(Comparison {
+        let rounds: Vec<_> = speeds.iter().map(|both| both.map(|of| of[at])).collect();
+        let row = Comparison {
             peer: "gcm(aes)",
             compressor: "none".to_string(),
             writer: "none",
             vcpus: 1,
             direction,
-            speeds: [middle(&speeds[0])?, middle(&speeds[1])?],
             needed: Some(LEAST),
             ..row.clone()
-        });
+        };
+        rows.push(row.measured(&rounds).context("no rounds")?);
     }
     Ok(rows)
 }

@@ -10,7 +10,7 @@ use dormouse_vm::Vm;
 use vm_scenarios::servers::Server;
 
 use super::compare::{median, Comparison};
-use super::turns::{self, Cycle, Setup};
+use super::turns::{self, Setup};
 
 /// What is to be reached of what `dd` does.
 const LEAST: f64 = 0.85;
@@ -84,36 +84,37 @@ fn all(setup: &Setup, vm: &mut Vm, remote: &str) -> Result<Vec<Comparison>> {
     let mut rows = turns::rows(&row, &cycles)?;
     for (at, direction) in ["save", "load"].into_iter().enumerate() {
         let far = &cycles[1];
-        let speed = |one: &Cycle| one.stored_speed(direction);
-        rows.push(Comparison {
+        let speeds = far.iter().map(|one| one.stored_speed(direction));
+        let others = fastest[at].iter().copied();
+        let rounds: Vec<_> = others.zip(speeds).map(|(dd, far)| [dd, far]).collect();
+        let row = Comparison {
             peer: "dd",
             direction,
-            speeds: [
-                fastest[at],
-                median(far.iter().map(speed)).context("no cycle")?,
-            ],
             stored: [None, turns::stored(far)],
             needed: Some(LEAST),
             ..row.clone()
-        });
+        };
+        rows.push(row.measured(&rounds).context("no cycle")?);
     }
     Ok(rows)
 }
 
-/// Speeds of the fastest way to write and of the fastest way to read. Says what
-/// all of them reached.
-fn fastest(ways: &[[Vec<f64>; 2]]) -> Result<[f64; 2]> {
-    let mut best = [0.0; 2];
+/// What the fastest way to write reached in each round, and the fastest way to
+/// read. Says what all of them reached.
+fn fastest(ways: &[[Vec<f64>; 2]]) -> Result<[&[f64]; 2]> {
+    let mut best = [(0.0, [].as_slice()); 2];
     for ((options, jobs), way) in WAYS.into_iter().zip(ways) {
         let mut both = [0.0; 2];
         for ((speed, best), all) in both.iter_mut().zip(&mut best).zip(way) {
             *speed = median(all.iter().copied()).context("no dd")?;
-            *best = f64::max(*best, *speed);
+            if *speed > best.0 {
+                *best = (*speed, all);
+            }
         }
         let [write, read] = both.map(|speed| speed / 1e6);
         eprintln!("[{jobs} dd {options}: write {write:.1} MB/s, read {read:.1} MB/s]");
     }
-    Ok(best)
+    Ok(best.map(|(_, all)| all))
 }
 
 /// Writes and reads about `bytes` with `jobs` of `dd` at the same time, each

@@ -45,6 +45,7 @@ impl Setup {
             vcpus: self.vcpus,
             direction: "",
             speeds: [0.0; 2],
+            ratio: 0.0,
             stored: [None; 2],
             needed: None,
         }
@@ -170,15 +171,16 @@ impl Turns<'_> {
 pub fn rows(row: &Comparison, cycles: &[Vec<Cycle>; 2]) -> Result<Vec<Comparison>> {
     let mut rows = Vec::new();
     for direction in ["save", "load"] {
-        let speed = |cycles: &[Cycle]| {
-            median(cycles.iter().map(|one| one.memory_speed(direction))).context("no cycle")
+        let speeds = |(peer, dormouse): (&Cycle, &Cycle)| {
+            [peer, dormouse].map(|one| one.memory_speed(direction))
         };
-        rows.push(Comparison {
+        let rounds: Vec<_> = cycles[0].iter().zip(&cycles[1]).map(speeds).collect();
+        let row = Comparison {
             direction,
-            speeds: [speed(&cycles[0])?, speed(&cycles[1])?],
             stored: [stored(&cycles[0]), stored(&cycles[1])],
             ..row.clone()
-        });
+        };
+        rows.push(row.measured(&rounds).context("no cycle")?);
     }
     Ok(rows)
 }
