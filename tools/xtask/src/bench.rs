@@ -63,7 +63,7 @@ pub struct Args {
     #[arg(long)]
     workload: Option<u32>,
     /// Measure so many times and take medians [default: 1 with swsusp, 3 on the
-    /// network, 15 with a file, 5 otherwise]
+    /// network, 5 otherwise]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     repeat: Option<u32>,
     /// Count instructions of one processor instead of measuring time
@@ -128,8 +128,6 @@ pub fn run(paths: &Paths, args: Args) -> Result<bool> {
             rounds: args.repeat.unwrap_or(match rows {
                 // Most of it is dd.
                 Rows::Network => 3,
-                // A twentieth is looked for, and a round is off by a fifth.
-                Rows::File => 15,
                 _ => 5,
             }),
         };

@@ -141,6 +141,13 @@ fn patience(setup: &Setup) -> Duration {
     Duration::from_secs(if setup.icount { 3600 } else { 600 })
 }
 
+/// Lets one nanosecond of the guest be one instruction, always.
+pub fn counting(vm: Vm) -> Vm {
+    vm.accel(Accel::Icount)
+        .qemu("-icount")
+        .qemu("shift=0,sleep=off")
+}
+
 fn machine(setup: &Setup) -> Result<Vm> {
     let mut vm = Vm::new(setup.system.clone())
         .mem(setup.mem_mib)
@@ -151,11 +158,7 @@ fn machine(setup: &Setup) -> Result<Vm> {
         // The disk's counters are read after the guest is off.
         .qemu("-no-shutdown");
     if setup.icount {
-        // One nanosecond of the guest is one instruction, always.
-        vm = vm
-            .accel(Accel::Icount)
-            .qemu("-icount")
-            .qemu("shift=0,sleep=off");
+        vm = counting(vm);
     }
     vm.swap_disk(&format!("{}M", 2 * setup.mem_mib))
 }

@@ -3,12 +3,23 @@
 //! An image file against a swap file, on the same ext4 of the same disk.
 
 use anyhow::Result;
+use dormouse_vm::Vm;
+use serde_json::json;
 
 use super::compare::Comparison;
 use super::turns::{self, Setup, Turns};
 
 /// The file may be a twentieth slower.
 const LEAST: f64 = 0.95;
+
+/// What the disk can do, in bytes per second: less than both. The host's page
+/// cache, which it would be otherwise, differs by a fifth from one cycle to the
+/// next, and no disk is like that.
+const DISK_SPEED: u64 = 200_000_000;
+
+/// Requests per second, twice as many as are needed for that: cut into smaller
+/// ones they take longer.
+const DISK_REQUESTS: u64 = 1000;
 
 /// Chooses the file. What it was made with goes out of the page cache then.
 const FILE: &str = "echo file > /sys/power/hibernate/writer
@@ -35,6 +46,7 @@ pub fn run(setup: &Setup, compressor: &str) -> Result<Vec<Comparison>> {
          echo {compressor} > /sys/power/hibernate/compressor"
     );
     turns::boot(&mut vm, &commands, setup.mem_mib / 4)?;
+    limit(&mut vm)?;
     let turns = Turns {
         commands: [
             "echo swap > /sys/power/hibernate/writer
@@ -50,4 +62,15 @@ pub fn run(setup: &Setup, compressor: &str) -> Result<Vec<Comparison>> {
     vm.assert_clean()?;
     vm.kill();
     Ok(rows)
+}
+
+/// Makes the disk as fast as [`DISK_SPEED`] and [`DISK_REQUESTS`] say.
+fn limit(vm: &mut Vm) -> Result<()> {
+    let limits = json!({
+        "device": "virtio0",
+        "bps": DISK_SPEED, "bps_rd": 0, "bps_wr": 0,
+        "iops": DISK_REQUESTS, "iops_rd": 0, "iops_wr": 0,
+    });
+    vm.qmp()?.command("block_set_io_throttle", limits)?;
+    Ok(())
 }

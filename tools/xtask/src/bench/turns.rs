@@ -14,6 +14,7 @@ use super::compare::{median, Comparison};
 use super::lines::Lines;
 
 /// The guest and how often everything is done.
+#[derive(Clone)]
 pub struct Setup {
     /// Kernel, modules and user space.
     pub system: System,
