@@ -6,7 +6,7 @@
 //! To add one: write a function in the file where it belongs, and a line in
 //! that file's `SCENARIOS`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use dormouse_vm::{System, Vm};
@@ -53,6 +53,8 @@ pub struct Scenario {
     pub torture: bool,
     /// The kernel under test is one with all modules built in.
     pub builtin: bool,
+    /// It uses kbuild's folder of the kernel under test.
+    pub build: bool,
 }
 
 impl Scenario {
@@ -64,6 +66,7 @@ impl Scenario {
             run,
             torture: false,
             builtin: false,
+            build: false,
         }
     }
 
@@ -91,6 +94,14 @@ impl Scenario {
             ..Scenario::long(name, about, run)
         }
     }
+
+    /// The same with kbuild's folder of the kernel under test.
+    pub const fn with_build(self) -> Self {
+        Scenario {
+            build: true,
+            ..self
+        }
+    }
 }
 
 /// Where a scenario runs.
@@ -101,8 +112,8 @@ pub struct Lab {
     /// The same with a kernel that has all modules built in, where a scenario
     /// needs it.
     pub builtin: Option<System>,
-    /// kbuild's folder of the kernel under test, to build modules outside of the tree against.
-    pub build: PathBuf,
+    /// kbuild's folder of the kernel under test, where a scenario needs it.
+    pub build: Option<PathBuf>,
     /// Makes the Debian guest, or finds it made.
     pub debian: fn() -> Result<debian::Machine>,
 }
@@ -124,6 +135,15 @@ impl Lab {
             lab.system.logs = logs;
         }
         Ok(lab)
+    }
+
+    /// kbuild's folder of the kernel under test, to build modules outside of the tree against.
+    ///
+    /// # Errors
+    ///
+    /// When the scenario does not say that it needs it.
+    pub fn build(&self) -> Result<&Path> {
+        self.build.as_deref().context("no folder of kbuild")
     }
 
     /// A new machine with all modules, 512 MiB and two processors.

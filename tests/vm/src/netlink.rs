@@ -19,17 +19,20 @@ pub const SCENARIOS: &[Scenario] = &[
         "netlink-client",
         "the kernel's cli.py asks for everything, hears of a save and stops it, and needs a right for that",
         client,
-    ),
+    )
+    .with_build(),
     Scenario::new(
         "netlink-events",
         "a listener that runs on hears of every step, and one that never reads holds up nothing",
         events,
-    ),
+    )
+    .with_build(),
     Scenario::long(
         "netlink-removed",
         "the module is removed in the middle of a save, which goes on",
         removed,
-    ),
+    )
+    .with_build(),
 ];
 
 /// Messages that `ui/` tells in a second, at most.

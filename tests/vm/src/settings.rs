@@ -27,7 +27,8 @@ pub const SCENARIOS: &[Scenario] = &[
         "sample-module",
         "a module from outside of the tree takes part in an image",
         sample,
-    ),
+    )
+    .with_build(),
 ];
 
 /// Attributes that can be read and written, with values that are refused.
@@ -217,7 +218,7 @@ fn sample(lab: &Lab) -> Result<()> {
     let output = Command::new("make")
         .arg("-C")
         .arg(folder.path())
-        .arg(format!("KDIR={}", lab.build.display()))
+        .arg(format!("KDIR={}", lab.build()?.display()))
         .args(["RUSTC=/usr/bin/rustc", "LC_ALL=C"])
         .env_remove("MAKEFLAGS")
         .env_remove("RUSTFLAGS")

@@ -172,6 +172,11 @@ impl Job {
         matches!(&self.task, Task::Long(scenario) if scenario.builtin)
     }
 
+    /// Whether it uses kbuild's folder of the kernel under test.
+    pub fn needs_build(&self) -> bool {
+        matches!(&self.task, Task::Long(scenario) if scenario.build)
+    }
+
     fn plan(&self, counts: &Counts) {
         match &self.task {
             Task::Combinations(group) => counts.combinations.plan(group.len()),

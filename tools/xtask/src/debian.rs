@@ -107,8 +107,7 @@ pub fn run(paths: &Paths, names: &[String]) -> Result<bool> {
     let lab = Lab {
         system: made.system,
         builtin: None,
-        // None of them builds modules.
-        build: PathBuf::new(),
+        build: None,
         debian: machine,
     };
     let logs = paths.cached("logs/debian")?;

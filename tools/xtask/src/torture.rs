@@ -60,7 +60,11 @@ pub fn run(paths: &Paths, args: &Args) -> Result<bool> {
     let lab = Lab {
         system: system::built(paths, args.config)?,
         builtin: system::builtin(paths, jobs.iter().any(torture::Job::is_builtin))?,
-        build: kernel::build_folder(paths, args.config)?,
+        build: jobs
+            .iter()
+            .any(torture::Job::needs_build)
+            .then(|| kernel::build_folder(paths, args.config))
+            .transpose()?,
         debian: debian::machine,
     };
     let seed = match args.seed {

@@ -58,7 +58,7 @@ fn output(command: &mut Command) -> Result<String> {
 ///
 /// When the host lacks something of it.
 pub(super) fn install(lab: &Lab, disk: &Path, scripts: &[(&str, &str)]) -> Result<()> {
-    let tree = lab.build.parent().context("the build has no tree")?;
+    let tree = lab.build()?.parent().context("the build has no tree")?;
     let ynl = tree.join(YNL);
     let list = output(
         Command::new(PYTHON)

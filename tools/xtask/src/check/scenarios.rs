@@ -70,7 +70,11 @@ fn prepare(paths: &Paths, scenarios: &[Named]) -> Result<(Lab, PathBuf)> {
     let lab = Lab {
         system: system::built(paths, Config::Debug)?,
         builtin: system::builtin(paths, scenarios.iter().any(|(_, one)| one.builtin))?,
-        build: kernel::build_folder(paths, Config::Debug)?,
+        build: scenarios
+            .iter()
+            .any(|(_, one)| one.build)
+            .then(|| kernel::build_folder(paths, Config::Debug))
+            .transpose()?,
         debian: debian::machine,
     };
     Ok((lab, paths.cached("logs/scenarios")?))
