@@ -32,13 +32,15 @@ fn choose<T: ?Sized + Send + Sync>(
 macro_rules! choice_shown {
     ($show:ident, $field:ident, $table:ident, $none:expr, $default:expr) => {
         pub(super) fn $show(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
-            let (selected, named): (Text<32>, bool) = engine.settings(|s| {
+            let selected: Text<32> = engine.settings(|s| {
                 let name = s.$field.name().unwrap_or($default);
-                let named = matches!(s.$field, Choice::Named(_));
-                (Text::format(format_args!("{name}")), named)
+                Text::format(format_args!("{name}"))
             });
             let table = &registry::get()?.$table;
-            if named && table.find_loaded(selected.as_str()).is_none() {
+            // It may be loaded when it is needed: the list is of those that are.
+            let loaded = table.find_loaded(selected.as_str()).is_some();
+            let listed = loaded || ($none && selected == *"none");
+            if !listed {
                 write!(out, "[{selected}] ").map_err(|_| E2BIG)?;
             }
             table.list(out, selected.as_str(), $none).map_err(|_| E2BIG)

@@ -181,6 +181,11 @@ fn einval(vm: &mut Vm, name: &str, value: &str) -> Result<()> {
 
 fn unload(lab: &Lab) -> Result<()> {
     let mut vm = lab.sleepy()?;
+    // What is chosen without anybody having named it is shown without its module, too.
+    vm.run("rmmod dormouse_swap")?;
+    let list = get(&mut vm, "writer")?;
+    ensure!(list.starts_with("[swap] "), "writers: {list}");
+    vm.run("insmod /modules/dormouse_swap.ko")?;
     set(&mut vm, "writer", "swap")?;
     for module in ["dormouse_lz4", "dormouse_swap"] {
         let output = vm.try_run(&format!("rmmod {module}"))?;
