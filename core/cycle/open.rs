@@ -294,7 +294,8 @@ pub fn inspect(place: Place<'_>, out: &mut dyn Write) -> Result {
         let errno = i64::from(sb.last_errno).wrapping_neg();
         say(out, format_args!("last_failure: {errno} {}\n", sb.reason()))?;
     }
-    if sb.state.is_image() {
+    // The blocks of a place that is in use again may be somebody else's.
+    if sb.state.is_image() && signature == Signature::Image {
         let queue = IoQueue::new(2, header::AREA_BYTES)?;
         let mut area = Buf::new(header::AREA_BYTES)?;
         io::read_all(&*space, &queue, sb.header_block, &mut area)?;

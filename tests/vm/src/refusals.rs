@@ -243,6 +243,9 @@ fn swapon_gives_up(lab: &Lab) -> Result<()> {
         said.contains("Rewriting the swap signature"),
         "swapon says: {said}"
     );
+    set(&mut vm, "target", "/dev/vda")?;
+    let image = get(&mut vm, "image")?;
+    ensure!(image.contains("discarded: "), "image says: {image}");
     vm.power_off()?;
 
     vm.set_append(FIRST_DISK);
