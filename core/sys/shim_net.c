@@ -10,7 +10,9 @@
 #include <linux/net.h>
 #include <linux/netdevice.h>
 #include <linux/rtnetlink.h>
+#include <linux/sched.h>
 #include <linux/sched/mm.h>
+#include <linux/signal.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/tcp.h>
@@ -97,6 +99,28 @@ out:
 	return err ? ERR_PTR(err) : conn;
 }
 
+/*
+ * The task that hibernates is not frozen, so signals reach it: a wait that one
+ * of them ends, and all that follow, would look like a lost connection. Nobody
+ * else is kept from ending here, or from being frozen.
+ */
+static bool hold_signals(sigset_t *before)
+{
+	sigset_t all;
+
+	if (!(current->flags & PF_SUSPEND_TASK))
+		return false;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, before);
+	return true;
+}
+
+static void release_signals(bool held, sigset_t *before)
+{
+	if (held)
+		sigprocmask(SIG_SETMASK, before, NULL);
+}
+
 /**
  * dormouse_sock_connect - Connect to a TCP server.
  * @conn: The connection.
@@ -119,6 +143,8 @@ int dormouse_sock_connect(struct dormouse_sock *conn, const struct dormouse_addr
 		.sin_port = htons(to->port),
 	};
 	unsigned int noio = memalloc_noio_save();
+	sigset_t before;
+	bool held = hold_signals(&before);
 	int err;
 
 	if (to->is_v6) {
@@ -128,6 +154,7 @@ int dormouse_sock_connect(struct dormouse_sock *conn, const struct dormouse_addr
 		memcpy(&four.sin_addr, to->bytes, sizeof(four.sin_addr));
 		err = kernel_connect(conn->sock, (struct sockaddr *)&four, sizeof(four), 0);
 	}
+	release_signals(held, &before);
 	memalloc_noio_restore(noio);
 	/* What a wait that is over is called, the first time and later. */
 	return err == -EINPROGRESS || err == -EALREADY ? -EAGAIN : err;
@@ -151,9 +178,12 @@ ssize_t dormouse_sock_send(struct dormouse_sock *conn, const void *bytes, size_t
 	struct msghdr msg = { .msg_flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0) };
 	struct kvec vec = { .iov_base = (void *)bytes, .iov_len = len };
 	unsigned int noreclaim = memalloc_noreclaim_save();
+	sigset_t before;
+	bool held = hold_signals(&before);
 	ssize_t sent;
 
 	sent = kernel_sendmsg(conn->sock, &msg, &vec, 1, len);
+	release_signals(held, &before);
 	memalloc_noreclaim_restore(noreclaim);
 	return sent;
 }
@@ -174,9 +204,12 @@ ssize_t dormouse_sock_receive(struct dormouse_sock *conn, void *bytes, size_t le
 	struct kvec vec = { .iov_base = bytes, .iov_len = len };
 	unsigned int noreclaim = memalloc_noreclaim_save();
 	struct msghdr msg = { .msg_flags = MSG_NOSIGNAL };
+	sigset_t before;
+	bool held = hold_signals(&before);
 	ssize_t got;
 
 	got = kernel_recvmsg(conn->sock, &msg, &vec, 1, len, msg.msg_flags);
+	release_signals(held, &before);
 	memalloc_noreclaim_restore(noreclaim);
 	return got;
 }

@@ -141,23 +141,35 @@ impl<'a> Lane<'a> {
     /// The connection is of no more use.
     fn lose(&mut self, failure: Failure) {
         pr_notice!("{}: the connection is lost\n", self.session.server);
-        if self.link.take().is_some() {
-            self.session.lost();
-        }
-        if !failure.may_pass() {
+        self.unlink();
+        let passes = failure.may_pass();
+        if !passes {
             self.session.give_up(failure);
         }
         for active in self.actives.0.iter_mut().filter_map(Option::take) {
             self.session.again(active.job);
         }
+        // A server can take each connection and lose it again.
+        match self.session.check() {
+            Ok(()) if passes => time::sleep_ms(PAUSE_MS),
+            Err(failure) if passes => self.session.give_up(failure),
+            _ => {}
+        }
+    }
+
+    /// Drops the connection, without a word.
+    fn unlink(&mut self) {
+        if self.link.take().is_some() {
+            let mut actives = self.actives.0.iter().flatten();
+            let writes = actives.any(|a| a.job.op == Op::Write && a.job.buf.is_some());
+            self.session.lost(writes);
+        }
     }
 
     fn fail(&mut self, error: Error) {
-        // Dropped without a word: replies may still be on their way, into
-        // buffers that are somebody else's soon.
-        if self.link.take().is_some() {
-            self.session.lost();
-        }
+        // Replies may still be on their way, into buffers that are somebody
+        // else's soon.
+        self.unlink();
         for active in self.actives.0.iter_mut().filter_map(Option::take) {
             self.session.failed(active.job, error);
         }

@@ -181,8 +181,12 @@ fn fill(socket: &Socket, mut to: &mut [u8], deadline: Deadline) -> Result<(), Fa
         match socket.receive(to) {
             Ok(0) => return Err(gone()),
             Ok(n) => to = to.get_mut(n..).unwrap_or(&mut []),
-            Err(e) if e == EAGAIN => deadline.check()?,
+            Err(e) if e == EAGAIN => {}
             Err(e) => return Err(Failure::Lost(e)),
+        }
+        // Bytes that come one by one are no reason to wait longer.
+        if !to.is_empty() {
+            deadline.check()?;
         }
     }
     Ok(())
@@ -192,8 +196,11 @@ fn send(socket: &Socket, mut bytes: &[u8], more: bool, deadline: Deadline) -> Re
     while !bytes.is_empty() {
         match socket.send(bytes, more) {
             Ok(n) => bytes = bytes.get(n..).unwrap_or(&[]),
-            Err(e) if e == EAGAIN => deadline.check()?,
+            Err(e) if e == EAGAIN => {}
             Err(e) => return Err(Failure::Lost(e)),
+        }
+        if !bytes.is_empty() {
+            deadline.check()?;
         }
     }
     Ok(())

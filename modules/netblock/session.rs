@@ -80,6 +80,8 @@ struct State {
     overflow: bool,
     /// A connection was lost since the first of `written`.
     doubtful: bool,
+    /// A connection was lost with writes on it that were not replied to.
+    unanswered: bool,
 }
 
 /// The connections to one export.
@@ -125,6 +127,7 @@ impl Session {
             written_len: 0,
             overflow: false,
             doubtful: false,
+            unanswered: false,
         };
         Ok(pin_init!(Session {
             server,
@@ -218,16 +221,24 @@ impl Session {
     }
 
     /// A lane has lost its connection. Nothing may be believed of what was
-    /// written and not flushed.
-    pub(crate) fn lost(&self) {
+    /// written and not flushed. `writes` says whether there were any on it that
+    /// were not replied to.
+    pub(crate) fn lost(&self, writes: bool) {
         let mut state = self.state.lock();
+        state.unanswered |= writes;
         state.connected = state.connected.saturating_sub(1);
         state.doubtful |= state.written_len > 0 || state.overflow;
         self.over.notify_all();
     }
 
-    /// Nothing may be believed of what is written next: a request to give blocks
-    /// back may still be on its way.
+    /// Whether the server may still carry out writes of this session, at any
+    /// time. Any context that may sleep.
+    pub(crate) fn has_unanswered(&self) -> bool {
+        self.state.lock().unanswered
+    }
+
+    /// Nothing may be believed of what is written next: an earlier request may
+    /// still be on its way.
     pub(crate) fn doubt(&self) {
         self.state.lock().doubtful = true;
     }
@@ -235,6 +246,8 @@ impl Session {
     /// Takes back what was under way on a connection that is lost.
     pub(crate) fn again(&self, job: Job) {
         let mut state = self.state.lock();
+        // Its first pieces were written, and are not noted before its last.
+        state.doubtful |= job.op == Op::Write && job.done > 0;
         if job.buf.is_none() {
             state.outstanding = state.outstanding.saturating_sub(1);
             state.flush = Flush::Lost;
@@ -435,6 +448,8 @@ impl Session {
         let mut next = 0usize;
         let whole = self.server.deadline();
         attempt::alone(&self.server, true, whole, |link, _| {
+            // Over another connection: all of it once more.
+            next = 0;
             while let Some(written) = self.noted(next, count) {
                 let deadline = self.server.deadline();
                 let room = scratch.get_mut(..written.len as usize);
@@ -448,8 +463,7 @@ impl Session {
                 }
                 next = next.saturating_add(1);
             }
-            // Lost between this and the last read: all of it once more.
-            link.flush(self.server.deadline()).inspect_err(|_| next = 0)
+            link.flush(self.server.deadline())
         })?;
         self.state.lock().forget();
         Ok(())

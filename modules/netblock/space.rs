@@ -214,8 +214,10 @@ impl Space for NetSpace {
         }
         let (offset, len) = (offset(block), count.saturating_mul(BLOCK as u64));
         let deadline = self.session.server.deadline();
-        self.session
-            .alone(deadline, |link, deadline| link.wipe(offset, len, deadline))
+        let wiped = self
+            .session
+            .alone(deadline, |link, deadline| link.wipe(offset, len, deadline));
+        wiped.inspect_err(|_| self.sweeper.leave_unanswered())
     }
 
     fn give_back(&self, head: u64) {
@@ -248,6 +250,9 @@ impl Drop for NetSpace {
         let threads = core::mem::take(&mut self.threads);
         for thread in threads {
             thread.join();
+        }
+        if self.session.has_unanswered() {
+            self.sweeper.leave_unanswered();
         }
     }
 }

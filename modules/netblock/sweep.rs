@@ -121,8 +121,14 @@ impl Sweeper {
         Reserved(self.clone())
     }
 
-    /// Whether a request of an earlier sweep was not answered, and so may be
-    /// carried out at any time. Asked once.
+    /// Remembers that a request was not answered, and so may be carried out at
+    /// any time. Any context.
+    pub(crate) fn leave_unanswered(&self) {
+        self.flags.unanswered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a request of an earlier sweep or save was not answered, and so may
+    /// be carried out at any time. Asked once.
     pub(crate) fn take_unanswered(&self) -> bool {
         self.flags.unanswered.swap(false, Ordering::Relaxed)
     }

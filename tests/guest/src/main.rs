@@ -4,24 +4,28 @@
 //!
 //! `guest agent TTY` runs commands for the host over a serial port.
 //! `guest work ...` keeps memory, files and a counter that can be verified.
-//! `guest hibernate` calls reboot(LINUX_REBOOT_CMD_SW_SUSPEND).
+//! `guest hibernate` calls reboot(LINUX_REBOOT_CMD_SW_SUSPEND), and gets a signal meanwhile if it is
+//! told to.
 //! `guest load LIST` loads the kernel modules that a file lists.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::kmod::{finit_module, ModuleInitFlags};
 use nix::sys::reboot::{reboot, RebootMode};
+use signal_hook::consts::SIGALRM;
 
 mod agent;
 mod work;
 
 const USAGE: &str = "\
 usage: guest agent TTY
-       guest hibernate
+       guest hibernate [alarm=SECONDS]
        guest load LIST
        guest work start [mib=64] [seed=1] [file_mib=0]
        guest work verify | status | stop";
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["agent", tty] => agent::serve(tty).map(|()| String::new()),
         ["hibernate"] => hibernate(),
+        ["hibernate", alarm] => hibernate_alarmed(alarm),
         ["load", list] => load(Path::new(list)),
         ["work", "start", options @ ..] => work::start(options),
         ["work", "serve", options @ ..] => work::serve(options).map(|()| String::new()),
@@ -60,6 +65,20 @@ fn hibernate() -> io::Result<String> {
     match reboot(RebootMode::RB_SW_SUSPEND) {
         Err(Errno::UnknownErrno) => Ok("back".to_string()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The same with a SIGALRM on the way, which waits for the end of the system call.
+fn hibernate_alarmed(option: &str) -> io::Result<String> {
+    let seconds = option.strip_prefix("alarm=").and_then(|s| s.parse().ok());
+    let seconds = seconds.ok_or(io::ErrorKind::InvalidInput)?;
+    let rang = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGALRM, rang.clone())?;
+    nix::unistd::alarm::set(seconds);
+    let said = hibernate()?;
+    match rang.load(Ordering::Relaxed) {
+        true => Ok(said),
+        false => Err(io::Error::other("it was over before the alarm")),
     }
 }
 

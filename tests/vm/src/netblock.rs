@@ -341,6 +341,8 @@ fn lies(lab: &Lab) -> Result<()> {
         (Fault::Cookie, protocol, "something that was not asked"),
         (Fault::Chunk, protocol, "was not agreed on"),
         (Fault::Silence, "timed out", "no answer within 5 s"),
+        (Fault::Trickle, "timed out", "no answer within 5 s"),
+        (Fault::Drops, "timed out", "no answer within 5 s"),
     ];
     for (fault, message, sentence) in cases {
         let liar = Liar::new(512 << 20, fault, 12)?;
@@ -350,6 +352,13 @@ fn lies(lab: &Lab) -> Result<()> {
         let result = get(&mut vm, "last_result")?;
         ensure!(result.contains(sentence), "{fault:?}: {result}");
     }
+    // With an honest one a signal to whoever hibernates is no lost connection.
+    let honest = Liar::new(512 << 20, Fault::Silence, 0)?;
+    choose(&mut vm, &honest.target())?;
+    vm.run("echo test_resume > /sys/power/disk && guest hibernate alarm=1")?;
+    vm.run("guest work verify")?;
+    let restored = get(&mut vm, "last_result")?;
+    ensure!(restored.starts_with("0 "), "with a signal: {restored}");
     vm.assert_clean()
 }
 

@@ -26,8 +26,12 @@ pub enum Fault {
     Cookie,
     /// A reply that has structure although none was agreed on.
     Chunk,
+    /// One byte after the other from the beginning, always, each too early to be taken for silence.
+    Trickle,
     /// No reply.
     Silence,
+    /// The end of the connection, and of each one that writes from then on.
+    Drops,
     /// The end of the connection in the middle of a reply.
     Half,
     /// The reply that the server is about to end, and the end.
@@ -122,6 +126,14 @@ fn serve(shared: &Shared, mut client: TcpStream) -> Result<()> {
             std::thread::sleep(Duration::from_secs(600));
             return Ok(());
         }
+        Fault::Trickle => {
+            shared.happened.store(true, Ordering::SeqCst);
+            for byte in b"NBDMAGICIHAVEOPT\0\x03".iter().cycle() {
+                client.write_all(&[*byte])?;
+                std::thread::sleep(Duration::from_millis(150));
+            }
+            return Ok(());
+        }
         _ => {}
     }
     negotiate(shared, &mut client)?;
@@ -172,6 +184,11 @@ impl Shared {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the fault has happened.
+    fn is_over(&self) -> bool {
+        self.countdown.load(Ordering::SeqCst) == 0
+    }
+
     /// Whether it is time for the fault.
     fn now(&self) -> bool {
         let left = self.countdown.load(Ordering::SeqCst);
@@ -202,7 +219,7 @@ fn request(shared: &Shared, client: &mut TcpStream, head: &[u8]) -> Result<bool>
         1 => {
             let mut data = vec![0; len];
             client.read_exact(&mut data)?;
-            let faulty = shared.now();
+            let faulty = shared.now() || (shared.fault == Fault::Drops && shared.is_over());
             {
                 let mut store = shared.lock();
                 let before = store.bytes[at..at + len].to_vec();
@@ -233,11 +250,12 @@ fn lie(
     reply: &dyn Fn(u32, u32, u64) -> Vec<u8>,
 ) -> Result<bool> {
     match shared.fault {
-        Fault::Greeting | Fault::Mute => {}
+        Fault::Greeting | Fault::Mute | Fault::Trickle => {}
         Fault::Magic => client.write_all(&reply(0x1234_5678, 0, cookie))?,
         Fault::Cookie => client.write_all(&reply(0x6744_6698, 0, cookie ^ 0x1000))?,
         Fault::Chunk => client.write_all(&reply(0x668e_33ef, 0x0001_0000, cookie))?,
         Fault::Silence => std::thread::sleep(Duration::from_secs(600)),
+        Fault::Drops => return Ok(false),
         Fault::Half => {
             client.write_all(&reply(0x6744_6698, 0, cookie)[..9])?;
             return Ok(false);
