@@ -330,6 +330,10 @@ fn noresume(lab: &Lab) -> Result<()> {
     // And the next one is as good as any.
     sleep(&mut vm, "hibernate")?;
     resume(&mut vm)?;
+    // Without the hooks no boot would find one.
+    vm.run("dpkg --remove --no-triggers dormouse")?;
+    let enabled = vm.run("cat /sys/power/hibernate/enabled")?;
+    ensure!(enabled.trim() == "0", "enabled is {enabled}");
     vm.assert_clean()
 }
 
