@@ -13,6 +13,7 @@ use std::os::unix::net::{SocketAddr, UnixStream};
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::geteuid;
 
 /// Name of the socket, which is in no folder.
 pub const SOCKET: &str = "/org/freedesktop/plymouthd";
@@ -60,10 +61,15 @@ impl Plymouth {
             return None;
         }
         stream.set_nonblocking(true).ok()?;
-        let pid = getsockopt(&stream, PeerCredentials).ok()?.pid();
+        let peer = getsockopt(&stream, PeerCredentials).ok()?;
+        // Anybody can listen under that name while the splash screen does not,
+        // and who draws is kept running while everybody else is frozen.
+        if peer.uid() != 0 && peer.uid() != geteuid().as_raw() {
+            return None;
+        }
         Some(Plymouth {
             stream,
-            pid,
+            pid: peer.pid(),
             message: String::new(),
             percent: None,
         })
