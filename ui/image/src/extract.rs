@@ -69,8 +69,8 @@ impl From<io::Error> for Failed {
     }
 }
 
-/// Writes the pages of `opened` to `out`, which is empty, as an ELF core. `go_on` hears of every
-/// chunk, how many of how many are done, and says whether to go on.
+/// Writes the pages of `opened` to `out`, which is empty, as an ELF core. `go_on` hears how
+/// many chunks of how many are done, and says whether to go on.
 ///
 /// # Errors
 ///
@@ -94,8 +94,8 @@ pub fn extract(
     let mut contents = Contents::new(opened, keys)?;
     let chunks = opened.chunks()?;
     let mut done = 0;
-    let mut step = || {
-        done += 1;
+    let mut step = |count: usize| {
+        done += count;
         match go_on(done, chunks.len()) {
             true => Ok(()),
             false => Err(Failed::Stopped),
@@ -103,7 +103,7 @@ pub fn extract(
     };
     for chunk in chunks.iter().filter(|chunk| chunk.holds_index()) {
         contents.chunk(chunk, |_, _| Ok::<(), Failed>(()))?;
-        step()?;
+        step(1)?;
     }
     contents
         .ledger
@@ -119,11 +119,11 @@ pub fn extract(
         wanted: info::wanted(header.facts.release),
     };
     for fill in contents.ledger.fills() {
-        core.fill(fill)?;
+        core.fill(fill, || step(0))?;
     }
     for chunk in chunks.iter().filter(|chunk| !chunk.holds_index()) {
         contents.chunk(chunk, |frame, raw| core.frame(frame, raw))?;
-        step()?;
+        step(1)?;
     }
     contents
         .ledger
@@ -173,7 +173,12 @@ impl Core<'_> {
         Ok(self.out.write_all_at(bytes, at)?)
     }
 
-    fn fill(&mut self, fill: &Fill) -> Result<(), Failed> {
+    /// A few bytes of an index can make this long: `go_on` is asked all the time.
+    fn fill(
+        &mut self,
+        fill: &Fill,
+        mut go_on: impl FnMut() -> Result<(), Failed>,
+    ) -> Result<(), Failed> {
         let (mut pfn, count, word) = *fill;
         let mut left = u64::from(count);
         if word == 0 {
@@ -187,6 +192,7 @@ impl Core<'_> {
             let now = left.min(most);
             let bytes = bytes.get(..now as usize * PAGE).unwrap_or(&[]);
             self.write(pfn, bytes)?;
+            go_on()?;
             pfn = pfn.saturating_add(now);
             left -= now;
         }

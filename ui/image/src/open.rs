@@ -85,6 +85,11 @@ impl<'s> Opened<'s> {
         if commit.image_id != sb.image_id || commit.header_crc != header.crc {
             return Err(Fault::image(Part::Commit, Error::OtherImage));
         }
+        // As the kernel counts: an index could otherwise tell of any number of pages.
+        let frames_most = commit.data_pages.saturating_add(commit.index_frames);
+        if commit.image_pages > header.facts.ram_pages || commit.frames > frames_most {
+            return Err(Fault::image(Part::Commit, Error::BadCount));
+        }
         let total = space.blocks();
         let rooms = root::Space::of(total, sb.header_block, sb.commit_block, &commit);
         let rooms = rooms.at(Part::Root)?;
