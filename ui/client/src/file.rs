@@ -11,6 +11,13 @@ use anyhow::{Context, Result};
 use toml::{Table, Value};
 
 use crate::failure::{Code, Failure};
+use crate::system::System;
+
+/// Where settings are kept over a boot, without the root of the system.
+pub const DEFAULT: &str = "etc/dormouse.toml";
+
+/// The setting without which the boot takes images of others.
+pub const ENCRYPTOR: &str = "encryptor";
 
 /// More than anybody writes, and little enough to read.
 const FILE_MAX: u64 = 64 * 1024;
@@ -55,6 +62,15 @@ fn parse(text: &str) -> Result<Vec<(String, String)>> {
         }
     }
     Ok(all)
+}
+
+/// The encryptor that the images have to be made with, according to the settings that are kept;
+/// a boot refuses others.
+pub fn demanded(system: &System) -> Option<String> {
+    let settings = load(&system.path(DEFAULT)).ok()??;
+    let mut values = settings.into_iter().filter(|(name, _)| name == ENCRYPTOR);
+    let (_, value) = values.next_back()?;
+    (value != "none").then_some(value)
 }
 
 /// Reads the settings in `path`; nothing when there is no such file.

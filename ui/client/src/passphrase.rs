@@ -8,6 +8,8 @@ use std::io::{IsTerminal, Read};
 use anyhow::{ensure, Context, Result};
 use zeroize::Zeroizing;
 
+use crate::signals;
+
 /// What somebody typed; overwritten when dropped.
 pub type Passphrase = Zeroizing<String>;
 
@@ -31,6 +33,9 @@ fn ask(prompt: &str) -> Result<Passphrase> {
             .output_file_path("/proc/self/fd/0"),
         false => config,
     };
+    // Ctrl-C is a byte to rpassword, which would end the command before the
+    // terminal is as it was.
+    let _held = signals::hold()?;
     let answer = rpassword::prompt_password_with_config(prompt, config.build())
         .context("cannot ask for the passphrase: there is no terminal. Give it with --stdin")?;
     Ok(Zeroizing::new(answer))

@@ -141,6 +141,13 @@ pub fn is_for_resume(name: &str) -> bool {
     ["encryptor", "threads"].contains(&name) || name.contains('.')
 }
 
+/// The module that the setting `name` belongs to, when it is not loaded.
+pub fn absent_module<'a>(control: &Control, name: &'a str) -> Option<&'a str> {
+    let (module, _) = name.split_once('.')?;
+    let folder = control.path().join("modules").join(module);
+    (target::parse_name(module).is_ok() && !folder.exists()).then_some(module)
+}
+
 /// Names of the settings of modules that can be read and written.
 fn of_modules(control: &Control) -> Vec<String> {
     use std::os::unix::fs::PermissionsExt;

@@ -10,10 +10,8 @@ use anyhow::{Context as _, Result};
 use crate::cli::Context;
 use crate::failure::{Code, Failure};
 use crate::file;
+use crate::output;
 use crate::settings::{self, Change};
-
-/// Where settings are kept over a boot.
-const FILE: &str = "etc/dormouse.toml";
 
 /// Subcommands of `config`.
 #[derive(clap::Subcommand)]
@@ -31,7 +29,7 @@ pub enum Command {
     },
     /// Write the present settings to a file
     Save(FileArgs),
-    /// Make the settings of that file, all of them or none
+    /// Make the settings of that file: encryptor, and then all others or none
     Apply(ApplyArgs),
 }
 
@@ -55,7 +53,7 @@ pub struct FileArgs {
 
 impl FileArgs {
     fn path(&self, context: &Context) -> PathBuf {
-        let own = || context.system.path(FILE);
+        let own = || context.system.path(file::DEFAULT);
         self.file.clone().unwrap_or_else(own)
     }
 }
@@ -134,8 +132,47 @@ fn apply(context: &Context, args: &ApplyArgs) -> Result<()> {
         );
         return Err(Failure::error(Code::Nothing, sentence));
     };
-    if args.resume {
-        wanted.retain(|(name, _)| settings::is_for_resume(name));
+    leave_out_absent(context, path, &mut wanted);
+    // Kept whatever becomes of the others: without it the next save would be in clear, by the
+    // kernel's own hibernation at that, and the next boot would refuse the image.
+    let (encryptor, mut others): (Vec<_>, Vec<_>) = wanted
+        .into_iter()
+        .partition(|(name, _)| name == file::ENCRYPTOR);
+    let first = Change::make(&context.control, &encryptor);
+    first
+        .with_context(|| format!("in {}", path.display()))?
+        .keep();
+    if !args.resume {
+        let but = match encryptor.is_empty() {
+            true => "",
+            false => ", all but encryptor",
+        };
+        return make(context, &others).with_context(|| format!("in {}{but}", path.display()));
     }
-    make(context, &wanted).with_context(|| format!("in {}", path.display()))
+    others.retain(|(name, _)| settings::is_for_resume(name));
+    // An image is worth more than these.
+    for one in others {
+        match Change::make(&context.control, &[one]) {
+            Ok(change) => change.keep(),
+            Err(error) => output::complain(format_args!("{error:#}")),
+        }
+    }
+    Ok(())
+}
+
+/// Leaves those out that have no effect because their module is not loaded, unless another setting
+/// chooses it, which loads it.
+fn leave_out_absent(context: &Context, path: &Path, wanted: &mut Vec<(String, String)>) {
+    let values: Vec<String> = wanted.iter().map(|(_, value)| value.clone()).collect();
+    wanted.retain(|(name, _)| {
+        let module = settings::absent_module(&context.control, name);
+        let absent = module.filter(|module| !values.iter().any(|value| value == module));
+        if let Some(module) = absent {
+            output::complain(format_args!(
+                "{}: {name} is left out, as module {module} is not loaded",
+                path.display()
+            ));
+        }
+        absent.is_none()
+    });
 }

@@ -12,10 +12,12 @@ use super::image::{self, PlaceArgs};
 use crate::cli::Context;
 use crate::control::{Control, Encrypted, Image};
 use crate::failure::{Code, Failure};
+use crate::file;
 use crate::hint::{Costs, Hint, KEY_BYTES};
 use crate::output;
 use crate::passphrase;
 use crate::settings::Change;
+use crate::signals;
 
 /// What the key is called in the kernel, after its type.
 const SUBTYPE: &str = "dormouse";
@@ -112,6 +114,8 @@ fn set(context: &Context, args: &SetArgs) -> Result<()> {
         lanes: args.lanes,
     };
     let hint = Hint::new(costs)?;
+    // Put back what was changed, and the terminal, before a Ctrl-C takes effect.
+    let _held = signals::hold()?;
     // First, so that nobody thinks of a passphrase for an encryptor that is not there.
     let encryptor = [("encryptor".to_string(), args.encryptor.clone())];
     let change = Change::make(control, &encryptor)?;
@@ -119,7 +123,20 @@ fn set(context: &Context, args: &SetArgs) -> Result<()> {
     configure(control, &hint, &key)?;
     change.keep();
     let done = format!("images are encrypted by {} from now on", args.encryptor);
-    context.output.say(done)
+    context.output.say(done)?;
+    warn_about_boot(context, &args.encryptor);
+    Ok(())
+}
+
+/// Says so when the next boot will refuse images of `encryptor`.
+fn warn_about_boot(context: &Context, encryptor: &str) {
+    if let Some(demanded) = file::demanded(&context.system).filter(|one| one != encryptor) {
+        output::complain(format_args!(
+            "/{} says encryptor {demanded}, and a boot that goes by that refuses all other images: \
+             before hibernating, do \"dormouse config save\" and make the initramfs again",
+            file::DEFAULT
+        ));
+    }
 }
 
 fn find(control: &Control, target: Option<&str>) -> Result<Image> {
@@ -239,5 +256,7 @@ fn status(context: &Context) -> Result<()> {
 fn clear(context: &Context) -> Result<()> {
     context.control.set("encryptor", "none")?;
     context.control.set("key", "none")?;
-    context.output.say("images are not encrypted from now on")
+    context.output.say("images are not encrypted from now on")?;
+    warn_about_boot(context, "none");
+    Ok(())
 }

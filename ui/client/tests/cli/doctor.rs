@@ -231,3 +231,16 @@ fn finds_what_was_left_behind() {
     );
     assert!(out.contains("note  mode"), "{out}");
 }
+
+#[test]
+fn finds_an_encryptor_that_the_boot_refuses() {
+    let fake = healthy();
+    fake.put("etc/dormouse.toml", "encryptor = 'aes-gcm'\n");
+    only(
+        &fake,
+        "key",
+        "says aes-gcm: a boot that goes by that refuses",
+    );
+    fake.put("etc/dormouse.toml", "encryptor = 'none'\n");
+    fake.run("doctor").works();
+}

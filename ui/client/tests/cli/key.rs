@@ -64,6 +64,32 @@ fn asks_twice() {
 }
 
 #[test]
+fn an_interrupt_puts_everything_back() {
+    let fake = Fake::new();
+    let line = "key set --memory-mib 16; echo \"code $?\"; stty -a";
+    let (_, text) = typed(&fake, line, &[("images: ", "te\u{3}")]);
+    // As a shell says it of a process that SIGINT has ended.
+    assert!(text.contains("code 130"), "{text}");
+    assert!(
+        text.contains(" echo ") && text.contains(" icanon ") && text.contains("isig "),
+        "the terminal is not as it was: {text}"
+    );
+    assert_eq!(fake.get("encryptor"), "chacha20-poly1305");
+    assert_eq!(fake.get("key"), "none\n");
+}
+
+#[test]
+fn warns_when_the_boot_would_refuse() {
+    let fake = Fake::new();
+    fake.put("etc/dormouse.toml", "encryptor = 'aes-gcm'\n");
+    let ran = fake.run("key clear");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.err.contains("says encryptor aes-gcm"), "{ran:?}");
+    fake.put("etc/dormouse.toml", "encryptor = 'none'\n");
+    assert_eq!(fake.run("key clear").err, "");
+}
+
+#[test]
 fn refuses_nothing_as_a_passphrase() {
     for input in ["", "\n", "\nx\n"] {
         let fake = Fake::new();

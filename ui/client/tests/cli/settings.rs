@@ -125,3 +125,42 @@ fn keeps_and_applies() {
         assert_eq!(fake.get("threads"), "3");
     }
 }
+
+#[test]
+fn applies_what_there_is() {
+    let fake = Fake::new();
+    // The module of one is not loaded, and nothing in the file would load it.
+    let text = "encryptor = 'aes-gcm'\nthreads = 3\n[tape]\nspeed = 1\n";
+    fake.put("etc/dormouse.toml", text);
+    let ran = fake.run("config apply");
+    assert_eq!((ran.code, &*ran.out), (0, "done\n"), "{ran:?}");
+    assert!(ran.err.contains("tape.speed is left out"), "{ran:?}");
+    assert_eq!(fake.get("threads"), "3");
+    assert_eq!(fake.get("encryptor"), "aes-gcm");
+}
+
+#[test]
+fn an_encryptor_outlives_other_failures() {
+    let text = "encryptor = 'aes-gcm'\nthreads = 'many'\nenabled = 1\n[netblock]\ntimeout = 9\n";
+    let broken = || {
+        let fake = Fake::new();
+        fake.put("etc/dormouse.toml", text);
+        fake
+    };
+    let fake = broken();
+    let ran = fake.run("config apply");
+    ran.fails(2, ", all but encryptor: threads cannot be");
+    assert_eq!(fake.get("encryptor"), "aes-gcm");
+    assert_eq!(fake.get("enabled"), "0\n");
+    // A resume does not fail for it; it does when the encryptor is not there.
+    let fake = broken();
+    let ran = fake.run("config apply --resume");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.err.contains("threads cannot be"), "{ran:?}");
+    assert_eq!(fake.get("encryptor"), "aes-gcm");
+    assert_eq!(fake.get("modules/netblock/timeout"), "9");
+    assert_eq!(fake.get("enabled"), "0\n");
+    fs::remove_file(fake.control().join("encryptor")).unwrap();
+    let ran = fake.run("config apply --resume");
+    assert_ne!(ran.code, 0, "{ran:?}");
+}

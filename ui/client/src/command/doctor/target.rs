@@ -15,6 +15,7 @@ use dormouse_image::target::Target;
 
 use super::Check;
 use crate::cli::Context;
+use crate::file;
 use crate::room::Room;
 use crate::text;
 
@@ -173,6 +174,14 @@ fn enough(room: &Room, holds: u64) -> Check {
 fn key(context: &Context) -> Result<Check> {
     let name = "key";
     let encryptor = context.control.choice("encryptor")?.chosen;
+    if let Some(demanded) = file::demanded(&context.system).filter(|one| *one != encryptor) {
+        let found = format!(
+            "encryptor is {encryptor}, and /{} says {demanded}: a boot that goes by that refuses the image",
+            file::DEFAULT
+        );
+        let advice = "dormouse config apply; or dormouse config save, and make the initramfs again";
+        return Ok(Check::fail(name, found, advice));
+    }
     if encryptor == "none" {
         let found = "images are not encrypted";
         return Ok(Check::note(name, found, "dormouse key set encrypts them"));
