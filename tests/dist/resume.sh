@@ -62,6 +62,7 @@ case "$1 $2" in
 "key unlock")
 	read -r answer
 	[ -n "$answer" ] || exit 1
+	[ "$answer" != ^C ] || exit 130
 	echo "$answer" > "$TEST_ROOM/answer"
 	;;
 ui*)
@@ -282,6 +283,26 @@ dormouse ui --if-display --load /dev/vdb2
 END
 )" "not resumed"
 done
+
+machine
+encrypted
+fake plymouth << 'END'
+[ "$1" != --ping ] || exit 0
+[ -e "$TEST_ROOM/asked" ] && exit
+: > "$TEST_ROOM/asked"
+echo ^C
+END
+rm -f "$room/asked"
+run "$@" "$top/dist/resume" /dev/vdb2
+calls=$(grep -c "dormouse key unlock" "$room/calls")
+check "Ctrl-C at the prompt asks again" 1 2 "waits for its passphrase"
+
+machine
+encrypted
+sed -i '1a discarded: the place is in use again' "$control/image"
+run "$@" "$top/dist/resume" /dev/vdb2
+check "nobody is asked for an image that was discarded" 0 "$load
+dormouse resume /dev/vdb2"
 
 machine
 encrypted
