@@ -10,6 +10,7 @@
 
 #include "power.h"
 #include "shim.h"
+#include "shim_signal.h"
 
 /* Set while the image operations are registered. */
 static const struct dormouse_hooks *hooks;
@@ -71,10 +72,14 @@ static int image_begin(void)
 
 static int image_prepare(void)
 {
+	sigset_t before;
 	int ret;
 
 	set_phase(DORMOUSE_PHASE_PREPARE);
+	/* Later on shim_net.c knows the task by PF_SUSPEND_TASK. */
+	hold_signals(&before);
 	ret = hooks->prepare(hooks_ctx);
+	release_signals(&before);
 	set_phase(DORMOUSE_PHASE_NONE);
 	return ret;
 }
@@ -117,7 +122,13 @@ static void image_end(int error)
 
 static int image_check(const char *resume_file, bool reset)
 {
-	return hooks->check(hooks_ctx, resume_file, reset);
+	sigset_t before;
+	int ret;
+
+	hold_signals(&before);
+	ret = hooks->check(hooks_ctx, resume_file, reset);
+	release_signals(&before);
+	return ret;
 }
 
 static int image_read(bool *platform_mode)

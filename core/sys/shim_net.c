@@ -12,7 +12,6 @@
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
-#include <linux/signal.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/tcp.h>
@@ -22,6 +21,7 @@
 #include <net/tcp.h>
 
 #include "shim.h"
+#include "shim_signal.h"
 
 /* How long one call may wait for the other side. */
 #define TICK_MS		250
@@ -99,26 +99,10 @@ out:
 	return err ? ERR_PTR(err) : conn;
 }
 
-/*
- * The task that hibernates is not frozen, so signals reach it: a wait that one
- * of them ends, and all that follow, would look like a lost connection. Nobody
- * else is kept from ending here, or from being frozen.
- */
-static bool hold_signals(sigset_t *before)
+/* Nobody else is kept from ending here, or from being frozen. */
+static bool hibernates(void)
 {
-	sigset_t all;
-
-	if (!(current->flags & PF_SUSPEND_TASK))
-		return false;
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, before);
-	return true;
-}
-
-static void release_signals(bool held, sigset_t *before)
-{
-	if (held)
-		sigprocmask(SIG_SETMASK, before, NULL);
+	return current->flags & PF_SUSPEND_TASK;
 }
 
 /**
@@ -143,10 +127,12 @@ int dormouse_sock_connect(struct dormouse_sock *conn, const struct dormouse_addr
 		.sin_port = htons(to->port),
 	};
 	unsigned int noio = memalloc_noio_save();
+	bool held = hibernates();
 	sigset_t before;
-	bool held = hold_signals(&before);
 	int err;
 
+	if (held)
+		hold_signals(&before);
 	if (to->is_v6) {
 		memcpy(&six.sin6_addr, to->bytes, sizeof(six.sin6_addr));
 		err = kernel_connect(conn->sock, (struct sockaddr *)&six, sizeof(six), 0);
@@ -154,7 +140,8 @@ int dormouse_sock_connect(struct dormouse_sock *conn, const struct dormouse_addr
 		memcpy(&four.sin_addr, to->bytes, sizeof(four.sin_addr));
 		err = kernel_connect(conn->sock, (struct sockaddr *)&four, sizeof(four), 0);
 	}
-	release_signals(held, &before);
+	if (held)
+		release_signals(&before);
 	memalloc_noio_restore(noio);
 	/* What a wait that is over is called, the first time and later. */
 	return err == -EINPROGRESS || err == -EALREADY ? -EAGAIN : err;
@@ -178,12 +165,15 @@ ssize_t dormouse_sock_send(struct dormouse_sock *conn, const void *bytes, size_t
 	struct msghdr msg = { .msg_flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0) };
 	struct kvec vec = { .iov_base = (void *)bytes, .iov_len = len };
 	unsigned int noreclaim = memalloc_noreclaim_save();
+	bool held = hibernates();
 	sigset_t before;
-	bool held = hold_signals(&before);
 	ssize_t sent;
 
+	if (held)
+		hold_signals(&before);
 	sent = kernel_sendmsg(conn->sock, &msg, &vec, 1, len);
-	release_signals(held, &before);
+	if (held)
+		release_signals(&before);
 	memalloc_noreclaim_restore(noreclaim);
 	return sent;
 }
@@ -204,12 +194,15 @@ ssize_t dormouse_sock_receive(struct dormouse_sock *conn, void *bytes, size_t le
 	struct kvec vec = { .iov_base = bytes, .iov_len = len };
 	unsigned int noreclaim = memalloc_noreclaim_save();
 	struct msghdr msg = { .msg_flags = MSG_NOSIGNAL };
+	bool held = hibernates();
 	sigset_t before;
-	bool held = hold_signals(&before);
 	ssize_t got;
 
+	if (held)
+		hold_signals(&before);
 	got = kernel_recvmsg(conn->sock, &msg, &vec, 1, len, msg.msg_flags);
-	release_signals(held, &before);
+	if (held)
+		release_signals(&before);
 	memalloc_noreclaim_restore(noreclaim);
 	return got;
 }
