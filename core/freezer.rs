@@ -52,10 +52,12 @@ impl Freezer for Pm {
     }
 
     fn begin(&self, kept: &Kept) -> Result {
+        // A child that was being made when this was undone last may have been missed.
+        hibernate::clear_no_pm_freeze();
         for &pid in kept.iter().filter(|&&pid| pid != 0) {
             if hibernate::set_no_pm_freeze(pid).is_err() {
                 engine::warn(format_args!(
-                    "task {pid}, which was to keep running, is not there any more"
+                    "task {pid}, which was to keep running, is not there any more, or is one of the kernel's"
                 ));
             }
         }

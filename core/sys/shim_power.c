@@ -97,7 +97,8 @@ static bool descends_from(struct task_struct *task, struct task_struct *process)
  * child would stand still as well.
  *
  * Context: Any but NMI.
- * Return: 0 or -ESRCH.
+ * Return: 0, -ESRCH, or -EINVAL for a kernel thread, which may write to
+ * filesystems.
  */
 int dormouse_set_no_pm_freeze(s32 pid)
 {
@@ -106,9 +107,11 @@ int dormouse_set_no_pm_freeze(s32 pid)
 
 	rcu_read_lock();
 	process = find_task_by_vpid(pid);
-	if (process) {
+	if (process && (process->flags & PF_KTHREAD)) {
+		ret = -EINVAL;
+	} else if (process) {
 		for_each_process_thread(p, thread)
-			if (descends_from(p, process))
+			if (descends_from(p, process) && !(p->flags & PF_KTHREAD))
 				task_set_no_pm_freeze(thread);
 		ret = 0;
 	}
