@@ -36,16 +36,21 @@ pub fn offset(block: u64) -> Result<u64> {
     block.checked_mul(BLOCK as u64).ok_or(ENXIO)
 }
 
+/// How long a device may take to say what is on it: longer than a disk that has
+/// to spin up.
+const PATIENCE_MS: u32 = 20_000;
+
 /// Finds out what filesystem is on `device`, as it is on the medium; `None` for
 /// none that is known. May sleep.
 ///
 /// # Errors
 ///
-/// `ENXIO` for a device that is too small for any, `ENOMEM`, I/O errors.
+/// `ETIMEDOUT` for a device that says nothing, as one does that is served by a
+/// frozen task; `ENXIO` for a device that is too small for any, `ENOMEM`, I/O errors.
 pub fn filesystem(device: &BlockDevice) -> Result<Option<Filesystem>> {
     let mut blocks = [Buf::new(BLOCK)?, Buf::new(BLOCK)?];
     for (buf, place) in blocks.iter_mut().zip(filesystem::PLACES) {
-        device.read(offset(place)?, buf)?;
+        device.read_within(offset(place)?, buf, PATIENCE_MS)?;
     }
     let [first, second] = &blocks;
     let first = first.first_chunk().ok_or(EINVAL)?;

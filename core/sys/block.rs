@@ -174,6 +174,27 @@ impl BlockDevice {
         })
     }
 
+    /// Reads `dst.len()` bytes, at most a page, from `offset` on, and waits for them no longer than
+    /// `timeout_ms`. For devices of others: while tasks are frozen one may stand still, because
+    /// what serves it is frozen as well. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT`, `ENOMEM`, or as [`BlockDevice::read`].
+    pub fn read_within(&self, offset: u64, dst: &mut [u8], timeout_ms: u32) -> Result {
+        // SAFETY: By the type invariants the handle is valid; the bytes are ours for the call, and
+        // nobody writes to them after it.
+        to_result(unsafe {
+            ffi::dormouse_bdev_read_within(
+                self.raw(),
+                offset,
+                dst.as_mut_ptr().cast(),
+                dst.len(),
+                timeout_ms,
+            )
+        })
+    }
+
     /// Writes `src` from `offset` on and waits for it. When `durable`, all writes that were
     /// complete before and this one are on the medium after it. May sleep.
     ///

@@ -98,6 +98,8 @@ bool dormouse_bdev_read_only(const struct dormouse_bdev *dev);
 void dormouse_bdev_name(const struct dormouse_bdev *dev, char *name, size_t size);
 int dormouse_bdev_rw(const struct dormouse_bdev *dev, u64 offset, void *data,
 		     size_t len, bool write, bool durable);
+int dormouse_bdev_read_within(const struct dormouse_bdev *dev, u64 offset, void *data,
+			      size_t len, u32 timeout_ms);
 int dormouse_bdev_flush(const struct dormouse_bdev *dev);
 void dormouse_request_begin(struct dormouse_iobuf *buf);
 int dormouse_request_piece(struct dormouse_iobuf *buf, const struct dormouse_bdev *dev,

@@ -9,8 +9,11 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/init.h>
+#include <linux/magic.h>
+#include <linux/major.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/refcount.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
@@ -112,6 +115,8 @@ int dormouse_bdev_lookup(const char *path, u32 *dev)
  * @devs: Becomes the list of their numbers.
  * @count: Length of @devs.
  *
+ * Not loop devices: they stand still while kernel threads are frozen.
+ *
  * Context: Process context. May sleep.
  * Return: How many there are, which may be more than @count.
  */
@@ -127,6 +132,8 @@ u32 dormouse_bdev_list(u32 *devs, u32 count)
 
 		if (!bdev_nr_sectors(bdev) || (bdev->bd_disk->flags & GENHD_FL_HIDDEN))
 			continue;
+		if (MAJOR(bdev->bd_dev) == LOOP_MAJOR)
+			continue;
 		if (used < count)
 			devs[used] = bdev->bd_dev;
 		used++;
@@ -141,14 +148,39 @@ struct mounted {
 	u32 used;
 };
 
+/* The number of the device that btrfs has named a filesystem after, or 0. */
+static u32 dev_of_btrfs(const struct super_block *sb)
+{
+	struct class_dev_iter iter;
+	struct device *device;
+	u32 found = 0;
+
+	class_dev_iter_init(&iter, &block_class, NULL, NULL);
+	while (!found && (device = class_dev_iter_next(&iter))) {
+		struct block_device *bdev = dev_to_bdev(device);
+		char name[sizeof(sb->s_id)];
+
+		snprintf(name, sizeof(name), "%pg", bdev);
+		if (!strcmp(name, sb->s_id))
+			found = bdev->bd_dev;
+	}
+	class_dev_iter_exit(&iter);
+	return found;
+}
+
 static void add_mounted(struct super_block *sb, void *arg)
 {
 	struct mounted *list = arg;
+	u32 dev = sb->s_bdev ? sb->s_bdev->bd_dev : 0;
 
-	if (!sb->s_bdev)
+	/* It may have several devices, so it has none in the usual place. */
+	if (!dev && sb->s_magic == BTRFS_SUPER_MAGIC)
+		dev = dev_of_btrfs(sb);
+	/* What is on a loop device is in a file, whose filesystem is looked at. */
+	if (!dev || MAJOR(dev) == LOOP_MAJOR)
 		return;
 	if (list->used < list->count)
-		list->devs[list->used] = sb->s_bdev->bd_dev;
+		list->devs[list->used] = dev;
 	list->used++;
 }
 
@@ -157,7 +189,8 @@ static void add_mounted(struct super_block *sb, void *arg)
  * @devs: Becomes the list of their numbers.
  * @count: Length of @devs.
  *
- * A filesystem on several devices has one of them in the list. Waits for what
+ * A filesystem on several devices has one of them in the list, one on a loop
+ * device has none. Waits for what
  * is being mounted, so nothing may be frozen.
  *
  * Context: Process context. May sleep.
@@ -347,6 +380,81 @@ int dormouse_bdev_rw(const struct dormouse_bdev *dev, u64 offset, void *data,
 	if (write && done)
 		invalidate_mapping_pages(dev->bdev->bd_mapping, offset >> PAGE_SHIFT,
 					 (offset + done - 1) >> PAGE_SHIFT);
+	return ret;
+}
+
+/* A read that nobody may wait for any more when it is over. */
+struct late_read {
+	struct completion over;
+	refcount_t users;
+	struct page *page;
+	struct bio_vec vec;
+	struct bio bio;
+};
+
+static void put_late_read(struct late_read *read)
+{
+	if (!refcount_dec_and_test(&read->users))
+		return;
+	bio_uninit(&read->bio);
+	__free_page(read->page);
+	kfree(read);
+}
+
+static void end_late_read(struct bio *bio)
+{
+	struct late_read *read = container_of(bio, struct late_read, bio);
+
+	complete(&read->over);
+	put_late_read(read);
+}
+
+/**
+ * dormouse_bdev_read_within - Read, but do not wait for ever.
+ * @dev: The device.
+ * @offset: Where on the device, in bytes; a multiple of its block size.
+ * @data: Aligned to 512 bytes.
+ * @len: Length in bytes, a multiple of the block size and at most a page.
+ * @timeout_ms: How long to wait.
+ *
+ * For devices of others: while tasks are frozen one may stand still, because
+ * what serves it is frozen as well.
+ *
+ * Context: Process context. May sleep.
+ * Return: 0, -ETIMEDOUT, -ENOMEM, or as dormouse_bdev_rw().
+ */
+int dormouse_bdev_read_within(const struct dormouse_bdev *dev, u64 offset, void *data,
+			      size_t len, u32 timeout_ms)
+{
+	struct late_read *read;
+	int ret;
+
+	ret = check_range(dev, offset, data, len, false);
+	if (ret || len > PAGE_SIZE)
+		return ret ?: -EINVAL;
+	read = kzalloc(sizeof(*read), GFP_NOIO);
+	if (!read)
+		return -ENOMEM;
+	read->page = alloc_page(GFP_NOIO);
+	if (!read->page) {
+		kfree(read);
+		return -ENOMEM;
+	}
+	init_completion(&read->over);
+	refcount_set(&read->users, 2);
+	bio_init(&read->bio, dev->bdev, &read->vec, 1, opf_of(false));
+	read->bio.bi_iter.bi_sector = offset >> SECTOR_SHIFT;
+	read->bio.bi_end_io = end_late_read;
+	__bio_add_page(&read->bio, read->page, len, 0);
+	submit_bio(&read->bio);
+	if (!wait_for_completion_io_timeout(&read->over, msecs_to_jiffies(timeout_ms))) {
+		ret = -ETIMEDOUT;
+	} else {
+		ret = blk_status_to_errno(read->bio.bi_status);
+		if (!ret)
+			memcpy(data, page_address(read->page), len);
+	}
+	put_late_read(read);
 	return ret;
 }
 

@@ -88,7 +88,11 @@ const LET_GO: &str = "killall sleep; while pidof sleep > /dev/null; do usleep 50
 pub const MEM_MIB: u32 = 400;
 
 /// Runs a program of the host on disk `number`.
-fn host(program: &str, arguments: &[&str], vm: &Vm, number: usize) -> Result<()> {
+///
+/// # Errors
+///
+/// When it is missing or fails.
+pub fn host(program: &str, arguments: &[&str], vm: &Vm, number: usize) -> Result<()> {
     let output = Command::new(program)
         .args(arguments)
         .arg(vm.get_disk(number)?.path())

@@ -5,18 +5,26 @@
 use anyhow::{ensure, Result};
 use dormouse_vm::Vm;
 
-use crate::files::OTHER_NAMES;
+use crate::files::{host, OTHER_NAMES};
 use crate::steps::{
-    boot_fresh, expect_result, expect_type, get, prepare, refused, resume, set, FIRST_DISK, FOLDER,
+    boot_fresh, expect_result, expect_type, get, prepare, refused, resume, set, there_and_back,
+    FIRST_DISK, FOLDER,
 };
 use crate::{Lab, Scenario};
 
 /// The scenarios of this file.
-pub const SCENARIOS: &[Scenario] = &[Scenario::new(
-    "mounted-since",
-    "an image in swap space is refused and kept once a filesystem of its system was mounted",
-    mounted_since,
-)];
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "mounted-since",
+        "an image in swap space is refused and kept once a filesystem of its system was mounted",
+        mounted_since,
+    ),
+    Scenario::new(
+        "mounted-since-btrfs",
+        "the same with btrfs, and with a filesystem on a loop device, which holds up nothing",
+        btrfs,
+    ),
+];
 
 const MOUNT: &str = "mkdir -p /mnt && mount -t ext4 /dev/vdb /mnt";
 
@@ -71,5 +79,37 @@ fn mounted_since(lab: &Lab) -> Result<()> {
     vm.run(&format!(
         "{MOUNT} && grep -q other /mnt/other && umount /mnt"
     ))?;
+    vm.assert_clean()
+}
+
+fn btrfs(lab: &Lab) -> Result<()> {
+    const MOUNT: &str = "mkdir -p /mnt && mount -t btrfs /dev/vdb /mnt";
+    let mut vm = lab.small().swap_disk("512M")?.disk("200M")?;
+    host("/sbin/mkfs.btrfs", &["-q", "-f"], &vm, 1)?;
+    vm.boot()?;
+    vm.run(&format!("{MOUNT} && swapon /dev/vda"))?;
+    // Nobody serves it while kernel threads are frozen.
+    vm.run(
+        "dd if=/dev/zero of=/mnt/disk bs=1M count=8 2> /dev/null && losetup /dev/loop0 /mnt/disk",
+    )?;
+    vm.run("mke2fs -q -b 4096 /dev/loop0 && mkdir /loop && mount -t ext4 /dev/loop0 /loop")?;
+    prepare(&mut vm)?;
+    there_and_back(&mut vm)?;
+    vm.run("echo after > /loop/note && sync")?;
+
+    vm.hibernate()?;
+    vm.set_append("");
+    boot_fresh(&mut vm)?;
+    vm.run(&format!(
+        "{MOUNT} && echo other > /mnt/other && umount /mnt"
+    ))?;
+    vm.power_off()?;
+    vm.set_append(FIRST_DISK);
+    boot_fresh(&mut vm)?;
+    let parts = [
+        "the filesystem on vdb (UUID ",
+        ") was mounted since the image was saved",
+    ];
+    expect_result(&mut vm, -116, &parts)?;
     vm.assert_clean()
 }
