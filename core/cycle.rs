@@ -46,12 +46,15 @@ pub use open::{erase, inspect, with_place};
 struct State {
     plan: Option<Plan>,
     save: Option<Save>,
+    /// A save that was undone but for the mark of its image.
+    marked: Option<Save>,
     resume: Option<Resume>,
 }
 
 static STATE: TryCell<State> = TryCell::new(State {
     plan: None,
     save: None,
+    marked: None,
     resume: None,
 });
 
@@ -183,7 +186,7 @@ impl Hooks for Cycle {
         if let Some(save) = state.save.take() {
             match restored {
                 Some(_) => save.resumed(engine),
-                None => save.undo(engine),
+                None => state.marked = save.undo(engine),
             }
         }
     }
@@ -201,6 +204,9 @@ impl Hooks for Cycle {
             );
         }
         if let Some(mut state) = STATE.try_borrow() {
+            if let Some(save) = state.marked.take() {
+                save.unmark(engine);
+            }
             state.save = None;
             state.plan = None;
         }

@@ -293,8 +293,10 @@ impl Save {
         self.record(Signature::Image)
     }
 
-    /// Takes the save back: the machine stays up. Tasks are frozen.
-    pub(super) fn undo(mut self, engine: &Engine) {
+    /// Takes the save back: the machine stays up. Tasks are frozen. Returns
+    /// what [`Save::unmark`] is to be asked of once they are thawed, if the mark
+    /// of the image could not be taken off.
+    pub(super) fn undo(mut self, engine: &Engine) -> Option<Save> {
         self.release();
         let last = engine.report.last();
         let next = if last.errno == 0 {
@@ -317,14 +319,32 @@ impl Save {
             engine.report.warn(format_args!(
                 "the storage could not be told that the save failed; there is no image on it"
             ));
-        } else if let Err(e) = result {
-            pr_crit!(
-                "the mark of the image could not be taken off the storage: do not resume from it\n"
-            );
-            engine.fail(
-                e,
-                format_args!("the mark of the image could not be taken off the storage: do not resume from it"),
-            );
+        } else {
+            return Some(self);
+        }
+        None
+    }
+
+    /// Takes the mark of the image off, where that failed before: the network
+    /// and the disks are back as far as they come back. Nothing is frozen. May
+    /// sleep.
+    pub(super) fn unmark(mut self, engine: &Engine) {
+        match self.record(Signature::Own) {
+            Ok(()) => {
+                pr_notice!(
+                    "the mark of the image was taken off the storage in the second attempt\n"
+                );
+                self.space.give_back(FIRST_BLOCK);
+            }
+            Err(e) => {
+                pr_crit!(
+                    "the mark of the image could not be taken off the storage: do not resume from it\n"
+                );
+                engine.fail(
+                    e,
+                    format_args!("the mark of the image could not be taken off the storage: do not resume from it"),
+                );
+            }
         }
     }
 
