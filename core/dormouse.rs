@@ -53,6 +53,8 @@ pub mod snapshot;
 pub mod sort;
 pub mod stats;
 pub mod storage;
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+pub mod swapmark;
 pub mod sys;
 pub mod target;
 pub mod text;

@@ -4,11 +4,11 @@
 
 #![forbid(unsafe_code)]
 
-use crate::mark::Header;
-use crate::sector::{self, Found, Sector};
 use core::cmp::Reverse;
 use dormouse::engine;
 use dormouse::storage::Place;
+use dormouse::swapmark::sector::{self, Found, Sector};
+use dormouse::swapmark::Header;
 use dormouse::sys::block::{self, BlockDevice, DevT};
 use dormouse::sys::hibernate::{self, ResumeDevice};
 use dormouse::sys::swap::{self, SwapArea};
@@ -235,17 +235,6 @@ pub(crate) fn warn_about_resume(chosen: &[Candidate]) {
             primary.header.block
         ));
     }
-}
-
-/// Number of the active area whose header is in block `block` of `dev`.
-pub(crate) fn type_at(at: &ResumeDevice) -> Option<u32> {
-    let mut found = None;
-    swap::areas(&mut |area| {
-        if is_at(area, at) {
-            found = Some(area.type_no);
-        }
-    });
-    found
 }
 
 /// Where the header of the area is that `place` means, active or not; `None`

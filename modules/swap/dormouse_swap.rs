@@ -5,8 +5,8 @@
 //!
 //! Read in this order: [`areas`] chooses among the active areas, [`reserve`]
 //! takes their slots, [`space`] is what the engine then writes to, [`mark`] and
-//! [`sector`] are what is seen of it in the swap headers, and [`open`] finds it
-//! again.
+//! [`dormouse::swapmark`] are what is seen of it in the swap headers, and
+//! [`open`] finds it again.
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +15,6 @@ mod mark;
 mod open;
 mod plan;
 mod reserve;
-mod sector;
 mod space;
 
 // The pure files name these as they do on the host.

@@ -8,38 +8,19 @@ use crate::areas;
 use crate::blockmap::BlockMap;
 use crate::image::superblock::{State, Superblock};
 use crate::image::ImageId;
-use crate::mark::{Header, Part};
-use crate::sector::{self, Found, Record, Role};
+use crate::mark::Part;
 use crate::space::{Reserved, SwapSpace};
 use dormouse::blockspace::{self, BlockSpace, Map};
 use dormouse::engine;
 use dormouse::errno;
 use dormouse::storage::Place;
-use dormouse::sys::block::{BlockDevice, DevT};
+use dormouse::swapmark::sector::{self, Found, Record, Role};
+use dormouse::swapmark::{open_device, type_at, Header};
+use dormouse::sys::block::DevT;
 use dormouse::sys::hibernate::ResumeDevice;
 use dormouse::sys::table::Table;
 use dormouse::text::Text;
 use kernel::prelude::*;
-use kernel::sync::Arc;
-
-/// Opens the device with the header at `at`, through the active area number
-/// `active` if there is one.
-///
-/// Nobody else gets a device that was opened: it is neither mounted nor
-/// swapped to. One that somebody has already can only be read; resuming from
-/// it would pull the memory of a mounted filesystem from under it.
-fn open_device(dev: DevT, active: Option<u32>) -> Result<Arc<BlockDevice>> {
-    let device = match active {
-        Some(type_no) => BlockDevice::of_swap(type_no),
-        None => match BlockDevice::open(dev, true, true) {
-            Err(e) if e == EBUSY || e == EROFS || e == EACCES => {
-                BlockDevice::open(dev, false, false)
-            }
-            result => result,
-        },
-    };
-    Ok(Arc::new(device?, GFP_KERNEL)?)
-}
 
 fn is_nothing(e: Error) -> bool {
     e == ENXIO || e == ENODEV || e == ENOENT || e == EINVAL
@@ -57,7 +38,7 @@ struct Primary {
 }
 
 fn find_primary(at: &ResumeDevice) -> Result<Primary> {
-    let active = areas::type_at(at);
+    let active = type_at(at);
     let device = open_device(at.dev, active).map_err(|e| if is_nothing(e) { ENODEV } else { e })?;
     let (header, last) = match Header::open(device, at.block) {
         Ok(Ok(read)) => read,
@@ -210,7 +191,7 @@ fn try_member(
     let shared = known.iter().find(|p| p.header.device.dev() == dev);
     let device = match shared {
         Some(part) => part.header.device.clone(),
-        None => match open_device(dev, areas::type_at(&at)) {
+        None => match open_device(dev, type_at(&at)) {
             Ok(device) => device,
             Err(e) if is_nothing(e) => return Ok(None),
             Err(e) => return Err(e),

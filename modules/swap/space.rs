@@ -14,11 +14,11 @@
 use crate::image::superblock::{self, State, Superblock};
 use crate::image::{self, ImageId};
 use crate::mark::Part;
-use crate::sector::{self, Found, Role};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use dormouse::blockspace::BlockSpace;
 use dormouse::errno;
 use dormouse::storage::{Op, Private, Signature, Space};
+use dormouse::swapmark::sector::{self, Found, Role};
 use dormouse::sys::ioq::IoBuf;
 use dormouse::sys::swap::SwapSlots;
 use kernel::prelude::*;

@@ -9,7 +9,7 @@ use dormouse_host::{blockmap, image};
 #[path = "../../../modules/swap/plan.rs"]
 #[allow(dead_code)]
 mod plan;
-#[path = "../../../modules/swap/sector.rs"]
+#[path = "../../../core/swapmark/sector.rs"]
 #[allow(dead_code)]
 mod sector;
 

@@ -35,9 +35,9 @@ pub mod netblock {
     pub mod proto;
 }
 
-/// The pure parts of the module for swap areas.
-#[path = "../../../modules/swap"]
-mod swap {
+/// The mark in the header of a swap area.
+#[path = "../../../core/swapmark"]
+mod swapmark {
     // Not everything that the module needs is needed here.
     #[allow(dead_code)]
     pub(crate) mod sector;

@@ -13,7 +13,7 @@ use crate::file::page::{self, Label};
 use crate::image::superblock::{self, State, Superblock};
 use crate::image::{Error, ImageId};
 use crate::netblock::mark;
-use crate::swap::sector::{self, Found as Sector, Record, Role};
+use crate::swapmark::sector::{self, Found as Sector, Record, Role};
 
 mod disks;
 mod erase;

@@ -23,6 +23,6 @@ mod status;
 #[path = "../../../../modules/file/page.rs"]
 #[allow(dead_code)]
 mod page;
-#[path = "../../../../modules/swap/sector.rs"]
+#[path = "../../../../core/swapmark/sector.rs"]
 #[allow(dead_code)]
 mod sector;

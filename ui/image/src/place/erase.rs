@@ -14,7 +14,7 @@ use crate::file::page::{self, Seal};
 use crate::image::superblock::{self, State};
 use crate::image::BLOCK;
 use crate::netblock::mark;
-use crate::swap::sector::{self, Found, Sector, SECTOR_AT};
+use crate::swapmark::sector::{self, Found, Sector, SECTOR_AT};
 
 fn io(error: std::io::Error) -> Fault {
     Fault::io(Part::Superblock, error)

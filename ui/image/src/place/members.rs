@@ -10,7 +10,7 @@ use crate::blockmap::codec;
 use crate::device::{self, Device};
 use crate::fault::{Fault, Part};
 use crate::image::ImageId;
-use crate::swap::sector::{self, Found, Role};
+use crate::swapmark::sector::{self, Found, Role};
 
 /// One device of a block map, as it was when the map was written.
 pub(super) struct Recorded {

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   0  superblock, 448 bytes; zeros in a member
-//! 448  record of this module, 54 bytes
+//! 448  record of the image, 54 bytes
 //! 502  signature, 10 bytes
 //! ```
 //!
@@ -27,23 +27,23 @@ use crate::image::wire::{check_seal, seal, Reader, Writer};
 use crate::image::{Error, ImageId, Result, BLOCK, VERSION};
 
 /// Bytes of a sector.
-pub(crate) const SECTOR: usize = 512;
+pub const SECTOR: usize = 512;
 /// Offset of the last sector in the header page, in bytes.
-pub(crate) const SECTOR_AT: usize = BLOCK - SECTOR;
+pub const SECTOR_AT: usize = BLOCK - SECTOR;
 /// Offset of the record in the sector.
-pub(crate) const RECORD_AT: usize = superblock::BYTES;
+pub const RECORD_AT: usize = superblock::BYTES;
 /// Bytes of a record.
-pub(crate) const RECORD_BYTES: usize = SIGNATURE_AT - RECORD_AT;
+pub const RECORD_BYTES: usize = SIGNATURE_AT - RECORD_AT;
 /// Offset of the signature in the sector.
-pub(crate) const SIGNATURE_AT: usize = SECTOR - SIGNATURE_BYTES;
+pub const SIGNATURE_AT: usize = SECTOR - SIGNATURE_BYTES;
 /// Bytes of a signature.
-pub(crate) const SIGNATURE_BYTES: usize = 10;
+pub const SIGNATURE_BYTES: usize = 10;
 
 /// Signature of a swap area, the only one that Linux activates.
-pub(crate) const SWAP: [u8; SIGNATURE_BYTES] = *b"SWAPSPACE2";
+pub const SWAP: [u8; SIGNATURE_BYTES] = *b"SWAPSPACE2";
 /// Signature of an area with an image, one that libblkid reports as
 /// `swsuspend` and that swsusp does not take for its own.
-pub(crate) const IMAGE: [u8; SIGNATURE_BYTES] = *b"LINHIB0001";
+pub const IMAGE: [u8; SIGNATURE_BYTES] = *b"LINHIB0001";
 
 const MAGIC: [u8; 4] = *b"DMSW";
 const RECORD_VERSION: u8 = 1;
@@ -55,40 +55,40 @@ const KEEP_CRC_AT: usize = 12;
 const VERSION_AT: usize = 1024;
 const BAD_PAGES_AT: usize = 1536;
 /// Bad pages that a header can list without reaching into the last sector.
-pub(crate) const BAD_PAGES_MAX: u32 = ((SECTOR_AT - BAD_PAGES_AT) / 4) as u32;
+pub const BAD_PAGES_MAX: u32 = ((SECTOR_AT - BAD_PAGES_AT) / 4) as u32;
 
 /// A sector.
-pub(crate) type Sector = [u8; SECTOR];
+pub type Sector = [u8; SECTOR];
 
 /// What an area is to its image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+pub enum Role {
     /// It carries the superblock and the block map.
     Primary,
     /// It only gives blocks.
     Member,
 }
 
-/// What the module knows of an area while there is a mark on it.
+/// What is known of an area while there is a mark on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Record {
+pub struct Record {
     /// What the area is to the image.
-    pub(crate) role: Role,
+    pub role: Role,
     /// Identity of the block map that the area belongs to.
-    pub(crate) map: ImageId,
+    pub map: ImageId,
     /// Block of the area's device where the original sector is kept, or 0
     /// when it was empty but for its signature.
-    pub(crate) keep: u64,
+    pub keep: u64,
     /// Device number of the primary area, for messages.
-    pub(crate) primary: (u32, u32),
+    pub primary: (u32, u32),
 }
 
 /// What a sector turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub enum Found {
     /// That of a swap area which is nothing to us.
     Swap,
-    /// One that this module wrote. `image` says whether the signature is that
+    /// One with a mark of ours. `image` says whether the signature is that
     /// of an image; otherwise it is the area's own.
     Ours {
         /// The record.
@@ -100,16 +100,16 @@ pub(crate) enum Found {
     Other([u8; SIGNATURE_BYTES]),
 }
 
-/// What this module needs to know of a swap header.
+/// What is needed of a swap header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Header {
+pub struct Header {
     /// UUID of the area.
-    pub(crate) uuid: [u8; 16],
+    pub uuid: [u8; 16],
 }
 
 /// Why an area cannot carry the mark of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// Not a page.
     Truncated,
     /// The version of the header is not 1.
@@ -120,7 +120,7 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// Returns the end of a sentence that begins with the name of the area.
-    pub(crate) const fn sentence(self) -> &'static str {
+    pub const fn sentence(self) -> &'static str {
         match self {
             Refusal::Truncated => "has a truncated header",
             Refusal::Version => "has a header of an unknown version",
@@ -134,7 +134,7 @@ impl Refusal {
 /// # Errors
 ///
 /// Why the page is not the header of an area that can carry a mark.
-pub(crate) fn header(page: &[u8]) -> core::result::Result<Header, Refusal> {
+pub fn header(page: &[u8]) -> core::result::Result<Header, Refusal> {
     let page = page.get(..BLOCK).ok_or(Refusal::Truncated)?;
     let mut r = Reader::at(page, VERSION_AT).map_err(|_| Refusal::Truncated)?;
     let mut word = || r.u32().map_err(|_| Refusal::Truncated);
@@ -155,7 +155,7 @@ pub(crate) fn header(page: &[u8]) -> core::result::Result<Header, Refusal> {
 }
 
 /// Returns the last sector of a header page.
-pub(crate) fn of_page(page: &[u8]) -> Option<&Sector> {
+pub fn of_page(page: &[u8]) -> Option<&Sector> {
     page.get(SECTOR_AT..BLOCK)?.try_into().ok()
 }
 
@@ -173,7 +173,7 @@ fn parts(sector: &Sector) -> (&[u8], [u8; SIGNATURE_BYTES]) {
 /// Whether `sector` is what is left of a mark: the signature of an image
 /// without a record, or a record with the signature of nothing. That of
 /// swsusp takes the place of a part of the record, so it is never this.
-pub(crate) fn is_damaged(sector: &Sector) -> bool {
+pub fn is_damaged(sector: &Sector) -> bool {
     let (record, signature) = parts(sector);
     match decode(sector) {
         Found::Other(_) => signature == IMAGE || get_record(record).is_ok(),
@@ -182,7 +182,7 @@ pub(crate) fn is_damaged(sector: &Sector) -> bool {
 }
 
 /// Finds out what `sector` is.
-pub(crate) fn decode(sector: &Sector) -> Found {
+pub fn decode(sector: &Sector) -> Found {
     let (record, signature) = parts(sector);
     let image = signature == IMAGE;
     if !image && signature != SWAP {
@@ -196,7 +196,7 @@ pub(crate) fn decode(sector: &Sector) -> Found {
 }
 
 /// Returns the superblock in the sector of a primary area.
-pub(crate) fn superblock(sector: &Sector) -> Option<&[u8; superblock::BYTES]> {
+pub fn superblock(sector: &Sector) -> Option<&[u8; superblock::BYTES]> {
     sector.first_chunk()
 }
 
@@ -248,7 +248,7 @@ fn put_record(record: &Record) -> Result<[u8; RECORD_BYTES]> {
 /// # Errors
 ///
 /// None in practice: every field has a fixed width.
-pub(crate) fn encode(
+pub fn encode(
     superblock: &[u8; superblock::BYTES],
     record: &Record,
     image: bool,
@@ -262,7 +262,7 @@ pub(crate) fn encode(
 }
 
 /// Returns the sector of an area whose padding is empty, as `mkswap` makes it.
-pub(crate) fn plain() -> Sector {
+pub fn plain() -> Sector {
     let mut sector = [0; SECTOR];
     for (to, from) in sector.iter_mut().rev().zip(SWAP.iter().rev()) {
         *to = *from;
@@ -276,7 +276,7 @@ pub(crate) fn plain() -> Sector {
 /// # Errors
 ///
 /// None in practice: every field has a fixed width.
-pub(crate) fn encode_keep(out: &mut [u8; BLOCK], map: &ImageId, sector: &Sector) -> Result {
+pub fn encode_keep(out: &mut [u8; BLOCK], map: &ImageId, sector: &Sector) -> Result {
     let mut w = Writer::new(out);
     w.bytes(&KEEP_MAGIC)?;
     w.u32(VERSION)?;
@@ -294,7 +294,7 @@ pub(crate) fn encode_keep(out: &mut [u8; BLOCK], map: &ImageId, sector: &Sector)
 ///
 /// Why `block` is not the keep of the map `map`: it is in free swap space,
 /// which may have been put to use since.
-pub(crate) fn decode_keep(block: &[u8], map: &ImageId) -> Result<Sector> {
+pub fn decode_keep(block: &[u8], map: &ImageId) -> Result<Sector> {
     let block = block.get(..BLOCK).ok_or(Error::Truncated)?;
     let mut r = Reader::new(block);
     r.magic(&KEEP_MAGIC)?;
