@@ -24,7 +24,9 @@ fn with_image(image: &str) -> Fake {
 fn typed(fake: &Fake, args: &str, answers: &[(&str, &str)]) -> (Option<i32>, String) {
     let program = env!("CARGO_BIN_EXE_dormouse");
     let line = format!("'{program}' --root '{}' {args}", fake.root().display());
-    let mut child = Command::new("script")
+    // A background job of a script ignores both signals, and so would all that it starts.
+    let mut child = Command::new("env")
+        .args(["--default-signal=INT,QUIT", "script"])
         .args(["-qec", &line, "/dev/null"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
