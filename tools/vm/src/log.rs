@@ -220,14 +220,49 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Whether a line of a kernel log reports a fault of the kernel.
 pub fn is_trouble(line: &str) -> bool {
-    TROUBLE.iter().any(|word| line.contains(word))
+    TROUBLE.iter().any(|word| line.contains(word)) || refuses(line)
+}
+
+/// Whether a line says that tasks did not freeze, though there was time for it: a wakeup event does
+/// not wait for them.
+fn refuses(line: &str) -> bool {
+    line.contains("refusing to freeze") && !line.contains(" aborted after ")
 }
 
 fn troubles(lines: &[String], allowed: &[String]) -> Vec<String> {
-    let bad = |line: &&String| {
-        is_trouble(line) && !allowed.iter().any(|word| line.contains(word.as_str()))
+    let bad = |&number: &usize| {
+        let line = &lines[number];
+        is_trouble(line)
+            && !shows_task(lines, number)
+            && !is_foreign_race(lines, number)
+            && !allowed.iter().any(|word| line.contains(word.as_str()))
     };
-    lines.iter().filter(bad).cloned().collect()
+    let numbers = (0..lines.len()).filter(bad);
+    numbers.map(|number| lines[number].clone()).collect()
+}
+
+/// Whether line `number` begins the stack of a task that the kernel shows, for a reason that it
+/// has given before: another line than this one says what is wrong.
+fn shows_task(lines: &[String], number: usize) -> bool {
+    // A line on the work of a worker may be between them.
+    let before = &lines[number.saturating_sub(3)..number];
+    let task = |line: &String| line.contains("task:") && line.contains(" state:");
+    lines[number].contains("Call Trace:") && before.iter().any(task)
+}
+
+/// Whether line `number` begins a report of KCSAN on a data race in which neither access is one of
+/// Dormouse, nor of a function that it has called: the kernel has many.
+fn is_foreign_race(lines: &[String], number: usize) -> bool {
+    if !lines[number].contains("BUG: KCSAN:") {
+        return false;
+    }
+    let report = lines[number..].split(|line| line.contains("=========="));
+    let report = report.into_iter().next().unwrap_or_default();
+    let accesses = (0..report.len()).filter(|&at| report[at].contains(" bytes by "));
+    let ours = |line: &String| line.contains("dormouse");
+    !accesses
+        .flat_map(|at| report[at + 1..].iter().take(2))
+        .any(ours)
 }
 
 #[cfg(test)]
@@ -245,5 +280,38 @@ mod tests {
         assert_eq!(log.troubles(&["x.c:1".into()]).len(), 1);
         assert_eq!(log.wait_for("all well", 0, Duration::ZERO).unwrap(), 1);
         assert!(log.wait_for("all well", 2, Duration::ZERO).is_err());
+    }
+
+    #[test]
+    fn a_race_counts_when_it_is_ours() {
+        let report = |first: &str, second: &str| {
+            format!(
+                "==================\nBUG: KCSAN: data-race in {first} / {second}\n\n\
+                 write to 0xffff888009365bc4 of 4 bytes by task 31 on cpu 1:\n {first}+0x1/0x2\n \
+                 kthread+0x1/0x2\n\nread to 0xffff888009365bc4 of 4 bytes by task 1 on cpu 0:\n \
+                 {second}+0x1/0x2\n do_syscall_64+0x1/0x2\n dormouse_far_away+0x1/0x2\n\n\
+                 ==================\n dormouse_later+0x1/0x2\n"
+            )
+        };
+        let found = |text: &str| {
+            let lines: Vec<String> = text.lines().map(str::to_string).collect();
+            troubles(&lines, &[]).len()
+        };
+        assert_eq!(found(&report("wake_up", "sleep")), 0);
+        assert_eq!(found(&report("dormouse_ioq_get", "sleep")), 1);
+        assert_eq!(found(&report("wake_up", "dormouse_iobuf_return")), 1);
+    }
+
+    #[test]
+    fn a_stack_that_is_shown_is_no_fault_but_its_reason_is() {
+        let log = "[1] Freezing user space processes failed after 20.0 seconds (1 tasks refusing to freeze, wq_busy=0):\n\
+                   [1] task:ls              state:D stack:0     pid:93\n[1] Call Trace:\n[1]  <TASK>\n\
+                   [2] nothing\n[2] nothing\n[2] Call Trace:\n";
+        let lines: Vec<String> = log.lines().map(str::to_string).collect();
+        let found = troubles(&lines, &[]);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("refusing") && found[1].contains("[2] Call"));
+        assert_eq!(troubles(&lines, &["refusing to freeze".into()]).len(), 1);
+        assert!(!is_trouble("[3] Freezing user space processes aborted after 0.03 seconds (1 tasks refusing to freeze, wq_busy=0):"));
     }
 }
