@@ -20,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod lookout;
 mod mounts;
 mod open;
 mod plan;
@@ -28,7 +29,7 @@ mod room;
 mod save;
 mod seal;
 
-use crate::engine::{self, AfterSave};
+use crate::engine::{self, AfterSave, Engine};
 use crate::image::superblock::{self, Superblock};
 use crate::progress::Step;
 use crate::registry;
@@ -36,6 +37,7 @@ use crate::storage::{Signature, Space};
 use crate::sys::hibernate::{self, Hooks};
 use crate::sys::trycell::{Restored, TryCell};
 use kernel::prelude::*;
+use lookout::Lookout;
 use plan::Plan;
 use resume::Resume;
 use save::Save;
@@ -45,6 +47,8 @@ pub use open::{erase, inspect, with_place};
 /// What the steps of a cycle hand on to each other.
 struct State {
     plan: Option<Plan>,
+    /// While tasks are frozen.
+    lookout: Option<Lookout>,
     save: Option<Save>,
     /// A save that was undone but for the mark of its image.
     marked: Option<Save>,
@@ -53,6 +57,7 @@ struct State {
 
 static STATE: TryCell<State> = TryCell::new(State {
     plan: None,
+    lookout: None,
     save: None,
     marked: None,
     resume: None,
@@ -93,6 +98,33 @@ fn settle() -> Result {
     Ok(())
 }
 
+/// Begins to look for tasks that refuse to freeze. May sleep.
+fn look_out(engine: &Engine) -> Option<Lookout> {
+    let lookout = Lookout::begin();
+    lookout
+        .inspect_err(|e| {
+            engine.report.warn(format_args!(
+                "a task that refuses to freeze could not be named ({})",
+                e.to_errno()
+            ))
+        })
+        .ok()
+}
+
+/// Says why a save ended with `error` for which no hook has a reason. May sleep.
+fn say_why(engine: &Engine, error: Error, lookout: Option<&Lookout>) {
+    let seen = lookout.map(Lookout::seen).unwrap_or_default();
+    if error == EBUSY && !seen.is_empty() {
+        engine.fail(error, format_args!("{seen}"));
+        return;
+    }
+    let step = engine.progress.step();
+    engine.fail(
+        error,
+        format_args!("the kernel gave up in step {step}: a driver or task refused, or a wakeup event came"),
+    );
+}
+
 impl Hooks for Cycle {
     fn begin(&self) -> Result {
         let engine = engine::get()?;
@@ -114,7 +146,9 @@ impl Hooks for Cycle {
         engine.report.clear();
         engine.progress.enter(Step::Begin);
         let plan = Plan::new(engine).and_then(|plan| {
-            STATE.try_borrow().ok_or(EBUSY)?.plan = Some(plan);
+            let mut state = STATE.try_borrow().ok_or(EBUSY)?;
+            state.plan = Some(plan);
+            state.lookout = look_out(engine);
             Ok(())
         });
         plan.map_err(|e| {
@@ -135,6 +169,9 @@ impl Hooks for Cycle {
         engine.progress.enter(Step::Prepare);
         engine.go_on()?;
         let mut state = STATE.try_borrow().ok_or(EBUSY)?;
+        if let Some(lookout) = &state.lookout {
+            lookout.user_is_frozen();
+        }
         let plan = state.plan.as_ref().ok_or(EINVAL)?;
         let save = Save::prepare(engine, plan)
             .map_err(|e| engine.fail(e, format_args!("the save could not be prepared")))?;
@@ -145,6 +182,8 @@ impl Hooks for Cycle {
     fn frozen(&self) -> Result {
         let engine = engine::get()?;
         engine.progress.enter(Step::Snapshot);
+        // All that were to freeze have done so.
+        STATE.try_borrow().ok_or(EBUSY)?.lookout = None;
         engine.go_on()
     }
 
@@ -195,13 +234,9 @@ impl Hooks for Cycle {
         let Ok(engine) = engine::get() else {
             return;
         };
+        let lookout = STATE.try_borrow().and_then(|mut state| state.lookout.take());
         if errno != 0 {
-            let error = Error::from_errno(errno);
-            let step = engine.progress.step();
-            engine.fail(
-                error,
-                format_args!("the kernel gave up in step {step}: a driver or task refused, or a wakeup event came"),
-            );
+            say_why(engine, Error::from_errno(errno), lookout.as_ref());
         }
         if let Some(mut state) = STATE.try_borrow() {
             if let Some(save) = state.marked.take() {

@@ -47,6 +47,8 @@ pub mod pipeline;
 pub mod plan;
 pub mod progress;
 pub mod registry;
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+pub mod remote;
 pub mod report;
 pub mod selftest;
 pub mod snapshot;

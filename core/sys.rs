@@ -45,3 +45,5 @@ pub mod pages;
 pub mod restore;
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub mod swap;
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+pub mod tasks;

@@ -116,6 +116,7 @@ void dormouse_gate_free(struct dormouse_gate *gate);
 void dormouse_gate_open(struct dormouse_gate *gate);
 void dormouse_gate_close(struct dormouse_gate *gate);
 void dormouse_gate_wait(struct dormouse_gate *gate);
+bool dormouse_gate_wait_within(struct dormouse_gate *gate, u32 timeout_ms);
 size_t dormouse_online_cpus(void);
 
 /* shim_net.c */
@@ -282,6 +283,49 @@ s64 dormouse_arch_header_save(void *bytes, size_t size);
 int dormouse_arch_header_restore(const void *bytes, size_t len);
 bool dormouse_resume_device(u32 *dev, u64 *block);
 void dormouse_set_resume_device(u32 dev, u64 block);
+
+/* shim_tasks.c */
+
+#define DORMOUSE_TASK_FRAMES	8
+
+/**
+ * struct dormouse_task - A task, and where it is.
+ * @pid: Its ID.
+ * @is_kernel_thread: True for one of the kernel's own.
+ * @name: Its name.
+ * @frames: How many of @stack there are.
+ * @stack: Functions that it is in, the innermost first, without those of the
+ * scheduler.
+ */
+struct dormouse_task {
+	s32 pid;
+	bool is_kernel_thread;
+	char name[16];
+	u32 frames;
+	char stack[DORMOUSE_TASK_FRAMES][48];
+};
+
+/**
+ * struct dormouse_mount - A mounted filesystem that a process or a server
+ * provides.
+ * @path: Where it is mounted.
+ * @source: What is mounted there.
+ * @minor: Minor number of its device, by which FUSE names connections.
+ * @waiting: Requests that have not been answered, for FUSE only.
+ * @server: ID of the process that answers them, or 0 if it is not known.
+ * @server_name: Its name.
+ */
+struct dormouse_mount {
+	char path[128];
+	char source[64];
+	u32 minor;
+	u32 waiting;
+	s32 server;
+	char server_name[16];
+};
+
+s64 dormouse_unfrozen_tasks(bool kernel_threads, struct dormouse_task *tasks, u32 room);
+int dormouse_mount_of_type(const char *type, u32 number, struct dormouse_mount *out);
 
 /* shim_pages.c */
 

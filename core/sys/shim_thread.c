@@ -144,6 +144,21 @@ void dormouse_gate_wait(struct dormouse_gate *gate)
 }
 
 /**
+ * dormouse_gate_wait_within - Wait until a gate is open, but not for long.
+ * @gate: The gate.
+ * @timeout_ms: For how many milliseconds.
+ *
+ * Context: Kernel thread. May sleep.
+ * Return: True if it is open.
+ */
+bool dormouse_gate_wait_within(struct dormouse_gate *gate, u32 timeout_ms)
+{
+	/* A kernel thread gets no signals, and idles like this. */
+	return wait_for_completion_interruptible_timeout(&gate->opened,
+							 msecs_to_jiffies(timeout_ms)) > 0;
+}
+
+/**
  * dormouse_online_cpus - Count the CPUs.
  *
  * Context: Any.

@@ -132,6 +132,13 @@ impl Gate {
         // SAFETY: By the type invariants the gate is valid.
         unsafe { ffi::dormouse_gate_wait(self.gate.as_ptr()) };
     }
+
+    /// Waits until the gate is open, or `timeout_ms` milliseconds have passed; returns whether it
+    /// is open. May sleep; for kernel threads.
+    pub fn wait_within(&self, timeout_ms: u32) -> bool {
+        // SAFETY: By the type invariants the gate is valid.
+        unsafe { ffi::dormouse_gate_wait_within(self.gate.as_ptr(), timeout_ms) }
+    }
 }
 
 impl Drop for Gate {

@@ -23,6 +23,7 @@ pub use dormouse_image::{
 #[path = "../../../core"]
 mod pure {
     pub mod pace;
+    pub mod remote;
 }
 
 /// The pure parts of the module for generic netlink.
@@ -31,7 +32,7 @@ pub mod ui {
     pub mod rates;
 }
 
-pub use pure::pace;
+pub use pure::{pace, remote};
 
 pub mod encrypted;
 pub mod fuzzing;

@@ -51,6 +51,11 @@ pub const SCENARIOS: &[Scenario] = &[
         second_attempt,
     ),
     Scenario::new(
+        "task-refuses",
+        "a task that does not freeze is named, with the filesystem and the process it waits for",
+        task_refuses,
+    ),
+    Scenario::new(
         "erase",
         "erase gives the swap space back, and there is no image",
         erase,
@@ -291,6 +296,39 @@ fn second_attempt(lab: &Lab) -> Result<()> {
     vm.set_append(FIRST_DISK);
     // The next image is one like any other.
     there_and_back(&mut vm)?;
+    vm.assert_clean()
+}
+
+fn task_refuses(lab: &Lab) -> Result<()> {
+    let vm = lab.small().swap_disk("512M")?.disk("16M")?;
+    let mut vm = with_program(vm, "/usr/bin/fuse2fs")?.allow("refusing to freeze");
+    vm.get_disk(1)?.mkfs()?;
+    vm.boot()?;
+    vm.run("swapon /dev/vda && mkdir /fuse && /usr/bin/fuse2fs /dev/vdb /fuse")?;
+    prepare(&mut vm)?;
+    vm.run("echo 2000 > /sys/power/pm_freeze_timeout")?;
+    let server = vm.run("pidof fuse2fs")?;
+    let server = server.trim();
+    vm.run(&format!("kill -STOP {server}"))?;
+    let reader = vm.run("ls /fuse/none > /dev/null 2>&1 & echo $!")?;
+    let task = format!("\"ls\" (pid {}) waits in ", reader.trim());
+    let server = format!("which \"fuse2fs\" (pid {server}) serves");
+    for command in [STATE, "echo 1 > /sys/power/hibernate/start"] {
+        refused(&mut vm, command, "Device or resource busy")?;
+        let parts = [
+            "begin 1 task does not freeze: ",
+            &task,
+            "for FUSE filesystem /fuse (connection ",
+            &server,
+        ];
+        expect_result(&mut vm, -16, &parts)?;
+    }
+    vm.run("guest work verify && pidof ls")?;
+    expect_type(&vm, 0, "swap")?;
+    // The same machine hibernates when the answer has come.
+    vm.run("kill -CONT $(pidof fuse2fs); while pidof ls; do usleep 50000; done")?;
+    there_and_back(&mut vm)?;
+    vm.run("ls /fuse > /dev/null")?;
     vm.assert_clean()
 }
 
