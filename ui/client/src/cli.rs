@@ -76,22 +76,28 @@ pub struct Context {
 }
 
 impl Cli {
+    /// Who reads what is printed.
+    pub const fn output(&self) -> Output {
+        match self.json {
+            true => Output::Json,
+            false => Output::Text,
+        }
+    }
+
     /// Does what the command line says.
     ///
     /// # Errors
     ///
     /// The sentence to print, with its exit code.
     pub fn run(self) -> Result<()> {
+        let output = self.output();
         let control = self
             .control
             .unwrap_or_else(|| self.root.join("sys/power/hibernate"));
         let context = Context {
             control: Control::new(&control),
             system: System::new(&self.root),
-            output: match self.json {
-                true => Output::Json,
-                false => Output::Text,
-            },
+            output,
         };
         match self.command {
             Command::Status => status::run(&context),

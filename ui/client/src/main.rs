@@ -30,11 +30,14 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    let output = cli.output();
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::complain(format_args!("{error:#}"));
-            failure::code_of(&error).into()
+            let (code, sentence) = (failure::code_of(&error), format!("{error:#}"));
+            output.failed(code, &sentence);
+            output::complain(format_args!("{sentence}"));
+            code.into()
         }
     }
 }
@@ -47,7 +50,12 @@ fn usage(error: &clap::Error) -> ExitCode {
         // Whoever does not read it has not asked for it.
         let _ = error.print();
     } else {
-        output::complain(format_args!("{}", text::one_line(&error.to_string())));
+        let sentence = text::one_line(&error.to_string());
+        // What was understood of a command line that is not understood.
+        if std::env::args_os().any(|arg| arg == "--json") {
+            output::Output::Json.failed(failure::Code::Usage, &sentence);
+        }
+        output::complain(format_args!("{sentence}"));
     }
     match error.use_stderr() {
         true => failure::Code::Usage.into(),

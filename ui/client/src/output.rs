@@ -4,9 +4,15 @@
 
 use std::fmt;
 use std::io::{BufRead, ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{bail, Context, Result};
 use serde::Serialize;
+
+use crate::failure::Code;
+
+/// Whether a value was printed.
+static HAS_PRINTED: AtomicBool = AtomicBool::new(false);
 
 /// Who reads what the command prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +37,26 @@ impl Output {
         if !all.is_empty() && !all.ends_with('\n') {
             all.push('\n');
         }
+        HAS_PRINTED.store(true, Ordering::Relaxed);
         raw(all.as_bytes())
+    }
+
+    /// Prints how the command fails, if programs read that and nothing was printed before: a report
+    /// says itself what is wrong.
+    pub fn failed(self, code: Code, sentence: &str) {
+        #[derive(Serialize)]
+        struct Failed<'a> {
+            error: &'a str,
+            code: u8,
+        }
+        let failed = Failed {
+            error: sentence,
+            code: code as u8,
+        };
+        if self == Output::Json && !HAS_PRINTED.load(Ordering::Relaxed) {
+            // It ends with that code in any case.
+            let _ = self.print(&failed, String::new);
+        }
     }
 }
 

@@ -232,6 +232,65 @@ fn bad_values() {
     }
 }
 
+/// Checks that what `line` with `--json` prints is one value, and that it says how the command
+/// failed unless it is a report that says so itself.
+#[track_caller]
+fn says_in_json(fake: &Fake, line: &str, code: i32) {
+    let ran = run(fake, &format!("{line} --json"));
+    assert_eq!(ran.code, code, "'{line}': {ran:?}");
+    assert_eq!(ran.out.lines().count(), 1, "'{line}': {ran:?}");
+    let value = ran.json();
+    match line.starts_with("doctor") && code == 1 {
+        true => assert_eq!(value["error"], serde_json::Value::Null, "'{line}': {ran:?}"),
+        false => {
+            assert_eq!(value["code"], code, "'{line}': {ran:?}");
+            let sentence = value["error"].as_str().unwrap();
+            assert_eq!(
+                ran.err,
+                format!("dormouse: {sentence}\n"),
+                "'{line}': {ran:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn failures_are_json() {
+    for row in ROWS {
+        says_in_json(&system(), row.bad, 2);
+        if row.without != 0 {
+            let fake = system();
+            fs::remove_dir_all(fake.control()).unwrap();
+            says_in_json(&fake, row.good, row.without);
+        }
+    }
+    let fake = system();
+    fake.put("IMAGE", [0xa5; 3 * 4096]);
+    for line in [
+        "info IMAGE",
+        "verify IMAGE",
+        "erase IMAGE --yes",
+        "extract IMAGE CORE",
+    ] {
+        says_in_json(&fake, &format!("image {line}"), 3);
+        says_in_json(
+            &fake,
+            &format!("image {}", line.replace("IMAGE", "/proc")),
+            1,
+        );
+    }
+    // A report that says what is wrong is all there is.
+    let mut bad = disks::golden_export();
+    bad[disks::frame_at()] ^= 1;
+    fake.put("IMAGE", bad);
+    let ran = run(&fake, "image verify IMAGE --no-key --json");
+    ran.fails(4, "the image is damaged");
+    assert_eq!(
+        (&ran.json()["good"], ran.out.lines().count()),
+        (&false.into(), 1)
+    );
+}
+
 #[test]
 fn missing_devices_and_garbage() {
     let lines = [
