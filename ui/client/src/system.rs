@@ -2,7 +2,9 @@
 
 //! What the rest of the system says of itself: memory and swap space.
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -26,8 +28,11 @@ pub struct Memory {
 /// An active swap area.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SwapArea {
-    /// Path of the device or file.
+    /// Path of the device or file, as far as it is text.
     pub path: String,
+    /// The same, whatever it is.
+    #[serde(skip)]
+    pub file: PathBuf,
     /// Bytes.
     pub size: u64,
     /// Bytes that nobody uses.
@@ -66,8 +71,10 @@ impl System {
 
     /// Its active swap areas.
     pub fn swaps(&self) -> Vec<SwapArea> {
-        let text = self.read("proc/swaps").unwrap_or_default();
-        text.lines().skip(1).filter_map(swap_area).collect()
+        // Names of files need not be text.
+        let text = fs::read(self.path("proc/swaps")).unwrap_or_default();
+        let lines = text.split(|&byte| byte == b'\n');
+        lines.skip(1).filter_map(swap_area).collect()
     }
 
     /// The block device with this number.
@@ -133,12 +140,35 @@ fn memory(text: &str) -> Option<Memory> {
     })
 }
 
-/// One line of `/proc/swaps`, where blanks in a path are octal.
-fn swap_area(line: &str) -> Option<SwapArea> {
-    let mut words = line.split_whitespace();
-    let path = words.next()?.replace("\\040", " ");
+/// Bytes of which `seq_path()` of the kernel wrote some as a backslash and three octal digits.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, behind)) = rest.split_first() {
+        let escaped = match rest {
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', behind @ ..] => {
+                Some((((a - b'0') << 6) | ((b - b'0') << 3) | (c - b'0'), behind))
+            }
+            _ => None,
+        };
+        let (byte, behind) = escaped.unwrap_or((byte, behind));
+        out.push(byte);
+        rest = behind;
+    }
+    out
+}
+
+/// One line of `/proc/swaps`, where blanks, tabs, newlines and backslashes in a path are octal.
+fn swap_area(line: &[u8]) -> Option<SwapArea> {
+    let words = line.split(|byte| byte.is_ascii_whitespace());
+    let mut words = words.filter(|word| !word.is_empty());
+    let file = PathBuf::from(OsString::from_vec(unescaped(words.next()?)));
+    let path = file.to_string_lossy().into_owned();
     words.next()?;
-    let mut kib = || words.next()?.parse::<u64>().ok()?.checked_mul(1024);
+    let mut kib = || {
+        let word = std::str::from_utf8(words.next()?).ok()?;
+        word.parse::<u64>().ok()?.checked_mul(1024)
+    };
     let (size, used) = (kib()?, kib()?);
     let unusable = match path.strip_prefix("/dev/").unwrap_or_default() {
         name if name.starts_with("zram") || name.starts_with("ram") => {
@@ -149,6 +179,7 @@ fn swap_area(line: &str) -> Option<SwapArea> {
     };
     Some(SwapArea {
         path,
+        file,
         size,
         free: size.saturating_sub(used),
         unusable,
@@ -157,6 +188,8 @@ fn swap_area(line: &str) -> Option<SwapArea> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     #[test]
@@ -184,6 +217,7 @@ mod tests {
 
     #[test]
     fn reads_swaps() {
+        let swap_area = |line: &str| super::swap_area(line.as_bytes());
         let line = "/my\\040swap   file\t\t1024\t\t24\t\t-2";
         let area = swap_area(line).unwrap();
         assert_eq!((area.path.as_str(), area.free), ("/my swap", 1000 << 10));
@@ -193,5 +227,13 @@ mod tests {
         }
         assert!(swap_area("").is_none());
         assert!(swap_area("/dev/vda partition x 0").is_none());
+        for (escaped, path) in [
+            ("/\\011tab\\012line\\134\\040", &b"/\ttab\nline\\ "[..]),
+            ("/no\\04x\\9\\4000\\", b"/no\\04x\\9\\4000\\"),
+            ("/\\377\\1340\\040", b"/\xff\\0 "),
+        ] {
+            let area = swap_area(&format!("{escaped} file 8 0 -2")).unwrap();
+            assert_eq!(area.file.as_os_str().as_bytes(), path);
+        }
     }
 }

@@ -190,7 +190,7 @@ fn not_in_use(context: &Context, place: &Where) -> Result<()> {
     let swaps = context.system.swaps();
     let used = swaps
         .iter()
-        .any(|area| fs::canonicalize(&area.path).ok() == real && real.is_some());
+        .any(|area| fs::canonicalize(&area.file).ok() == real && real.is_some());
     if used {
         bail!("{place} is in use as swap space: swapoff {place} first");
     }
