@@ -95,6 +95,13 @@ fn verifies_encrypted_images() {
 }
 
 #[test]
+fn reads_no_more_of_a_key_file_than_of_a_key() {
+    let fake = with(&[("export", &disks::encrypted_export(Cipher::AesGcm))]);
+    let ran = image(&fake, "verify export --key-file /dev/zero");
+    ran.fails(1, "/dev/zero has more than ");
+}
+
+#[test]
 fn finds_every_flip() {
     let good = disks::encrypted_export(Cipher::AesGcm);
     let fake = with(&[]);

@@ -2,7 +2,8 @@
 
 //! The key of an encrypted image, where the kernel has no part in it.
 
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 
 use anyhow::{bail, Context as _, Result};
@@ -86,14 +87,22 @@ impl KeyArgs {
     fn user_key(&self, lock: &Lock<'_>, otherwise: &str) -> Result<Zeroizing<Vec<u8>>> {
         if let Some(path) = &self.key_file {
             let shown = path.display();
-            let key = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+            let mut key = Zeroizing::new(Vec::with_capacity(USER_KEY_MAX + 1));
+            let file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
+            // What is longer is no key, however long it is.
+            file.take(USER_KEY_MAX as u64 + 1)
+                .read_to_end(&mut key)
+                .with_context(|| format!("cannot read {shown}"))?;
+            if key.len() > USER_KEY_MAX {
+                bail!("{shown} has more than {USER_KEY_MAX} bytes: a key has {USER_KEY_MIN} to {USER_KEY_MAX}");
+            }
             if !(USER_KEY_MIN..=USER_KEY_MAX).contains(&key.len()) {
                 bail!(
                     "{shown} has {} bytes: a key has {USER_KEY_MIN} to {USER_KEY_MAX}",
                     key.len()
                 );
             }
-            return Ok(Zeroizing::new(key));
+            return Ok(key);
         }
         let params = lock.params()?;
         let hint: Hint = params.hint.parse().with_context(|| {
