@@ -16,6 +16,7 @@ mod failure;
 mod file;
 mod hint;
 mod mode;
+mod newfile;
 mod output;
 mod passphrase;
 mod room;

@@ -3,7 +3,7 @@
 //! `dormouse image extract`.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{symlink, FileTypeExt, MetadataExt, PermissionsExt};
 use std::process::Command;
 
 use dormouse_host::encrypted::{self, Cipher, USER_KEY};
@@ -261,6 +261,39 @@ fn extracts_encrypted_images() {
             .any(|name| name == "core" || name.to_string_lossy().starts_with(".tmp")),
         "{left:?}"
     );
+}
+
+/// Whatever is there and is no file stays what it is, also with `--force`.
+#[test]
+fn replaces_nothing_but_files() {
+    let fake = Fake::new();
+    let memory = [(1, samples::page(1).to_vec())].into();
+    fake.put("export", export(&FACTS, &memory, &[]));
+    fake.put("file", "mine");
+    let core = fake.root().join("core");
+    let kind = || fs::symlink_metadata(&core).unwrap().file_type();
+    symlink(fake.root().join("file"), &core).unwrap();
+    extract(&fake, "export", "--force").fails(1, "core is a symbolic link and no regular file");
+    assert!(kind().is_symlink());
+    extract(&fake, "export", "").fails(1, "already: name another file");
+    fs::remove_file(&core).unwrap();
+    // A link to nothing does not lead the core there.
+    symlink(fake.root().join("nothing"), &core).unwrap();
+    extract(&fake, "export", "--force").fails(1, "core is a symbolic link");
+    assert!(!fake.root().join("nothing").exists());
+    fs::remove_file(&core).unwrap();
+    nix::unistd::mkfifo(&core, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    extract(&fake, "export", "--force").fails(1, "core is a pipe or socket and no regular file");
+    assert!(kind().is_fifo());
+    fs::remove_file(&core).unwrap();
+    fs::create_dir(&core).unwrap();
+    extract(&fake, "export", "--force").fails(1, "core is a folder and no regular file");
+    fs::remove_dir(&core).unwrap();
+    // The target of the link is as it was; nothing else is left.
+    assert_eq!(fs::read(fake.root().join("file")).unwrap(), b"mine");
+    let names = fs::read_dir(fake.root()).unwrap().flatten();
+    let mut names = names.map(|entry| entry.file_name().into_string().unwrap());
+    assert!(names.all(|name| !name.starts_with(".tmp")));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::key::KeyArgs;
 use super::{failure, find, open, PlaceArgs};
 use crate::cli::Context;
 use crate::failure::{Code, Failure};
+use crate::newfile::{NewFile, NoFile};
 use crate::output::Percent;
 use crate::signals;
 use crate::text;
@@ -43,15 +44,11 @@ struct Done<'a> {
     vmcoreinfo: Option<&'a str>,
 }
 
-fn folder(path: &Path) -> &Path {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    parent.unwrap_or(Path::new("."))
-}
-
 fn written(path: &Path, error: std::io::Error) -> anyhow::Error {
     let shown = path.display();
+    if let Some(why) = NoFile::of(&error) {
+        return anyhow::anyhow!("{shown} {why}: it stays as it is. Name another file for the core");
+    }
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => Failure::error(
             Code::NotRoot,
@@ -82,9 +79,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     // The file is removed if this is stopped.
     let held = signals::hold()?;
     let alarm = held.alarm()?;
-    let file = tempfile::NamedTempFile::new_in(folder(path)).map_err(|e| written(path, e))?;
+    let new = NewFile::begin(path, args.force).map_err(|error| written(path, error))?;
     let percent = Percent::new("extracted");
-    let result = extract(&opened, keys.as_ref(), file.as_file(), |done, total| {
+    let file = new.file();
+    let result = extract(&opened, keys.as_ref(), file, |done, total| {
         percent.at(done, total);
         !alarm.is_due()
     });
@@ -95,14 +93,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         Err(Failed::Output(error)) => return Err(written(path, error)),
         Err(Failed::Stopped) => bail!("stopped: nothing is left of {}", path.display()),
     };
-    file.as_file()
-        .sync_all()
-        .context("the core cannot be written")?;
-    let kept = match args.force {
-        true => file.persist(path),
-        false => file.persist_noclobber(path),
-    };
-    kept.map_err(|error| written(path, error.error))?;
+    file.sync_all().context("the core cannot be written")?;
+    new.keep(args.force).map_err(|error| written(path, error))?;
     drop(held);
     let done = Done {
         path: place.place().to_string(),
