@@ -188,7 +188,7 @@ pub fn read(superblock: &[u8], blocks: &[u8], user_key: &[u8]) -> Result<BTreeMa
     each_frame(&opened, |ledger, frame| {
         let plain = undo.frame(frame)?;
         if frame.kind == Kind::Index {
-            return ledger.index(&plain, &opened.commit);
+            return ledger.index(plain, &opened.commit);
         }
         let pfns = frame
             .extents()

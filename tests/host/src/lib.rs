@@ -34,7 +34,13 @@ pub mod ui {
 
 pub use pure::{pace, remote};
 
+/// What is in the header of a swap area with an image.
+#[path = "../../../core/swapmark/sector.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod sector;
+
 pub mod encrypted;
 pub mod fuzzing;
+pub mod hostile;
 pub mod reader;
 pub mod samples;

@@ -10,6 +10,7 @@ use dormouse_image::open::Opened;
 
 use crate::image::commit::Commit;
 use crate::image::frame::{frames, Frame, Kind};
+use crate::image::index::{entries, Source};
 use crate::image::superblock::{State, Superblock};
 use crate::image::{Error, Result, PAGE};
 
@@ -61,10 +62,18 @@ pub fn read(superblock: &[u8], blocks: &[u8]) -> Result<Option<Image>> {
     let opened = Opened::open(&blocks, superblock).map_err(error_of)?;
     let header = opened.header().map_err(error_of)?;
     let mut pages = BTreeMap::new();
-    let ledger = each_frame(&opened, |ledger, frame| {
+    let mut fills = Vec::new();
+    each_frame(&opened, |ledger, frame| {
         if frame.kind == Kind::Index {
             // The sample stores its index as it is.
-            return ledger.index(frame.payload, &opened.commit);
+            ledger.index(frame.payload, &opened.commit)?;
+            for entry in entries(frame.payload, opened.commit.frames) {
+                let entry = entry?;
+                if let Source::Fill(word) = entry.source {
+                    fills.push((entry.pfn, entry.count, word));
+                }
+            }
+            return Ok(());
         }
         let pfns = frame
             .extents()
@@ -82,7 +91,7 @@ pub fn read(superblock: &[u8], blocks: &[u8]) -> Result<Option<Image>> {
     })?;
     Ok(Some(Image {
         header: format!("{:?} {:?}", header.facts, header.transforms()),
-        fills: ledger.fills().to_vec(),
+        fills,
         superblock: opened.superblock.clone(),
         commit: opened.commit.clone(),
         pages,
@@ -106,10 +115,12 @@ pub fn each_frame(
 ) -> Result<Ledger> {
     let count = opened.header().map_err(error_of)?.transform_count();
     let commit = &opened.commit;
-    let mut ledger = Ledger::new();
+    let mut ledger = Ledger::new(commit);
+    let mut bytes = Vec::new();
     for chunk in opened.chunks().map_err(error_of)? {
-        ledger.chunk(&chunk);
-        let bytes = opened.chunk_bytes(&chunk).map_err(error_of)?;
+        let chunk = chunk.map_err(error_of)?;
+        ledger.chunk(&chunk, commit)?;
+        opened.chunk_bytes(&chunk, &mut bytes).map_err(error_of)?;
         for frame in frames(&bytes, &commit.image_id, count) {
             let frame = frame?;
             ledger.frame(&chunk, &frame, commit)?;

@@ -96,7 +96,7 @@ impl Percent {
     }
 
     /// `count` of `total` steps are done. Not every step is shown.
-    pub fn at(&self, count: usize, total: usize) {
+    pub fn at(&self, count: u64, total: u64) {
         if self.shows && (count % 64 == 0 || count == total) {
             let percent = count.saturating_mul(100) / total.max(1);
             replace(format_args!("{} {percent} %", self.done));

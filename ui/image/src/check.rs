@@ -13,8 +13,11 @@ use crate::ledger::Ledger;
 use crate::open::Opened;
 use crate::undo::Undo;
 
-/// Most faults that are kept; all are counted.
+/// Most faults that are kept; more are counted.
 const FAULTS_MAX: usize = 20;
+
+/// Faults after which the rest is not looked at: the image is no better for it.
+const FAULTS_ENOUGH: u64 = 1000;
 
 /// What was checked, and what came of it.
 #[derive(Debug, Default)]
@@ -35,6 +38,8 @@ pub struct Report {
     pub faults: Vec<Fault>,
     /// All of them.
     pub fault_count: u64,
+    /// Whether it ended before all was checked, because of what was found until then.
+    pub is_cut_short: bool,
 }
 
 impl Report {
@@ -59,6 +64,8 @@ pub(crate) struct Contents<'a> {
     unknown: Option<String>,
     /// The accounts.
     pub(crate) ledger: Ledger,
+    /// The chunk that is looked at.
+    bytes: Vec<u8>,
 }
 
 impl<'a> Contents<'a> {
@@ -86,7 +93,8 @@ impl<'a> Contents<'a> {
             opened,
             undo,
             unknown,
-            ledger: Ledger::new(),
+            ledger: Ledger::new(&opened.commit),
+            bytes: Vec::new(),
         })
     }
 
@@ -106,8 +114,8 @@ impl<'a> Contents<'a> {
         }
     }
 
-    /// Reads `chunk`. `each` gets every frame and what it was before it was packed; nothing where
-    /// that is not known.
+    /// Reads `chunk` and enters it into the accounts. `each` gets every frame and what it was
+    /// before it was packed; nothing where that is not known.
     ///
     /// # Errors
     ///
@@ -118,28 +126,51 @@ impl<'a> Contents<'a> {
         mut each: impl FnMut(&Frame<'_>, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let part = Part::Chunk(chunk.block);
+        let commit = &self.opened.commit;
+        self.ledger.chunk(chunk, commit).at(part)?;
+        self.unpack(chunk, |ledger, frame, raw| {
+            ledger.frame(chunk, frame, commit).at(part)?;
+            if frame.kind == Kind::Index {
+                ledger.index(raw, commit).map_err(indexed)?;
+            }
+            each(frame, raw)
+        })
+    }
+
+    /// Reads `chunk` again, of which the accounts know.
+    ///
+    /// # Errors
+    ///
+    /// As [`Contents::chunk`].
+    pub(crate) fn again<E: From<Fault>>(
+        &mut self,
+        chunk: &Chunk,
+        mut each: impl FnMut(&Frame<'_>, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.unpack(chunk, |_, frame, raw| each(frame, raw))
+    }
+
+    fn unpack<E: From<Fault>>(
+        &mut self,
+        chunk: &Chunk,
+        mut each: impl FnMut(&mut Ledger, &Frame<'_>, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let part = Part::Chunk(chunk.block);
         let opened = self.opened;
-        let (commit, ledger) = (&opened.commit, &mut self.ledger);
-        ledger.chunk(chunk);
-        let bytes = opened.chunk_bytes(chunk)?;
+        opened.chunk_bytes(chunk, &mut self.bytes)?;
         let count = opened.header()?.transform_count();
-        for frame in frames(&bytes, &commit.image_id, count) {
+        for frame in frames(&self.bytes, &opened.commit.image_id, count) {
             let frame = frame.at(part)?;
-            ledger.frame(chunk, &frame, commit).at(part)?;
-            let mut raw = Vec::new();
+            let mut raw: &[u8] = &[];
             if let Some(undo) = &mut self.undo {
                 raw = undo
                     .frame(&frame)
                     .map_err(|error| unpacked(part, frame.frame_no, error))?;
-                match frame.kind {
-                    Kind::Index => ledger.index(&raw, commit).at(Part::Index)?,
-                    Kind::Data if raw.len() != frame.pages as usize * PAGE => {
-                        return Err(Fault::image(part, Error::BadLength).into());
-                    }
-                    Kind::Data => {}
+                if frame.kind == Kind::Data && raw.len() != frame.pages as usize * PAGE {
+                    return Err(Fault::image(part, Error::BadLength).into());
                 }
             }
-            each(&frame, &raw)?;
+            each(&mut self.ledger, &frame, raw)?;
         }
         Ok(())
     }
@@ -164,15 +195,23 @@ pub fn check(
         contents_unknown: contents.unknown.clone(),
         ..Report::default()
     };
-    for (number, chunk) in opened.chunks()?.iter().enumerate() {
-        let result = contents.chunk(chunk, |frame, _| {
-            report.frames += 1;
-            report.pages += u64::from(frame.pages);
+    for (number, chunk) in opened.chunks()?.enumerate() {
+        let result = chunk.and_then(|chunk| {
+            contents.chunk(&chunk, |frame, _| {
+                report.frames += 1;
+                report.pages += u64::from(frame.pages);
+                Ok::<(), Fault>(())
+            })?;
+            report.stored_bytes += u64::from(chunk.used);
             Ok(())
         });
-        match result {
-            Ok(()) => report.stored_bytes += u64::from(chunk.used),
-            Err(fault) => report.fault(fault),
+        if let Err(fault) = result {
+            report.is_cut_short = matches!(fault.reason, Reason::Missing(_));
+            report.fault(fault);
+            report.is_cut_short |= report.fault_count >= FAULTS_ENOUGH;
+        }
+        if report.is_cut_short {
+            break;
         }
         step(number + 1);
     }
@@ -189,6 +228,18 @@ pub fn check(
         }
     }
     Ok(report)
+}
+
+/// An index that could say the same in fewer entries, or says of pages here and there only, is
+/// not known to be damaged.
+pub(crate) fn indexed(error: Error) -> Fault {
+    match error {
+        Error::NoRoom => Fault::missing(
+            Part::Index,
+            "the index has more entries than an image of this size needs: it cannot be checked",
+        ),
+        error => Fault::image(Part::Index, error),
+    }
 }
 
 fn unpacked(part: Part, number: u64, error: Error) -> Fault {

@@ -197,13 +197,19 @@ impl Keys {
     ///
     /// None in practice.
     pub fn tag(&self, parts: &[&[u8]]) -> Result<[u8; commit::TAG_BYTES]> {
-        let mut sum = [0; KEY_BYTES];
-        RustHmac.hmac(&self.seal, parts, &mut sum)?;
-        let mut tag = [0; commit::TAG_BYTES];
-        for (to, from) in tag.iter_mut().zip(sum) {
-            *to = from;
-        }
-        Ok(tag)
+        let mut tag = self.begin_tag()?;
+        parts.iter().for_each(|part| tag.update(part));
+        Ok(tag.finish())
+    }
+
+    /// Begins the tag of the commit record, over nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// None in practice.
+    pub fn begin_tag(&self) -> Result<Tag> {
+        let mac = <::hmac::Hmac<Sha256> as Mac>::new_from_slice(&self.seal);
+        mac.map(Tag).map_err(|_| Error::BadLength)
     }
 
     /// What was encrypted to the payload of `frame`.
@@ -234,5 +240,24 @@ impl Keys {
         let bound = bound.get(..len).ok_or(Error::NoRoom)?;
         self.cipher
             .encrypt(&self.frames, &place.nonce(), bound, plain)
+    }
+}
+
+/// The tag of a commit record, over what is given part after part.
+pub struct Tag(::hmac::Hmac<Sha256>);
+
+impl Tag {
+    /// Adds a part.
+    pub fn update(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    /// The tag over all parts.
+    pub fn finish(self) -> [u8; commit::TAG_BYTES] {
+        let mut tag = [0; commit::TAG_BYTES];
+        for (to, from) in tag.iter_mut().zip(self.0.finalize().into_bytes()) {
+            *to = from;
+        }
+        tag
     }
 }

@@ -2,46 +2,93 @@
 
 //! Accounts of the pages of an image: every frame once, every page once, and all as the commit
 //! record counts them.
+//!
+//! An image may be hostile, and a few of its bytes can claim any number of pages. So every count
+//! is compared with the commit record as soon as it exceeds it, pages are kept as runs that have a
+//! limit, and which frame has which page is kept as a sum.
 
 #![forbid(unsafe_code)]
+
+use std::hash::{BuildHasher, RandomState};
 
 use crate::image::commit::Commit;
 use crate::image::frame::{Frame, Kind};
 use crate::image::index::{entries, Source};
 use crate::image::root::Chunk;
 use crate::image::{Error, Result};
+use crate::runs::{Full, Run, Runs};
 
-/// A run of pages and the number of the frame that has them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Run {
-    pfn: u64,
-    count: u64,
-    frame: Option<u64>,
-}
-
-/// Pages that one word fills: the first one, how many, and the word.
-pub type Fill = (u64, u32, u64);
+/// Runs of pages that every image may have. With those that an image may have more for its size,
+/// no memory has as many: each is followed by a page that was not saved.
+const RUNS: u64 = 1 << 20;
+/// Bytes of frames for which an image may have one more run.
+const BYTES_PER_RUN: u64 = 32;
+/// Entries of the index that every image may have, and one more for each byte of frames: what
+/// unpacks to more says nothing that fewer entries could not say.
+const ENTRIES: u64 = 32 << 20;
 
 /// The accounts, kept while frames are read in any order.
-#[derive(Default)]
 pub struct Ledger {
-    frames: Vec<u64>,
+    /// Numbers of frames.
+    frames: Runs,
+    frame_count: u64,
     index_frames: u64,
     stored_bytes: u64,
-    stored: Vec<Run>,
-    index: Vec<Run>,
-    fills: Vec<Fill>,
+    /// Pages in data frames.
+    data_pages: u64,
+    /// Pages that the index names.
+    index: Runs,
+    entries: u64,
+    entries_most: u64,
+    index_pages: u64,
+    fill_pages: u64,
+    zero_pages: u64,
+    /// Of each page in a data frame and of each page that the index names in one, a number that
+    /// the image cannot know, made of page and frame; added up. Sums of different pages are the
+    /// same by chance only, once in 2^64.
+    secret: RandomState,
+    stored: u64,
+    named: u64,
 }
 
 impl Ledger {
-    /// No frames yet.
-    pub fn new() -> Self {
-        Self::default()
+    /// Begins the accounts of the image that `commit` closes, which is known to fit into its
+    /// space.
+    pub fn new(commit: &Commit) -> Self {
+        let runs = RUNS.saturating_add(commit.stored_bytes / BYTES_PER_RUN);
+        Ledger {
+            frames: Runs::new(usize::MAX),
+            frame_count: 0,
+            index_frames: 0,
+            stored_bytes: 0,
+            data_pages: 0,
+            index: Runs::new(usize::try_from(runs).unwrap_or(usize::MAX)),
+            entries: 0,
+            entries_most: ENTRIES.saturating_add(commit.stored_bytes),
+            index_pages: 0,
+            fill_pages: 0,
+            zero_pages: 0,
+            secret: RandomState::new(),
+            stored: 0,
+            named: 0,
+        }
+    }
+
+    fn pages(&self, pfn: u64, count: u32, frame: u64) -> u64 {
+        let all = pfn..pfn.saturating_add(u64::from(count));
+        all.fold(0, |sum: u64, pfn| {
+            sum.wrapping_add(self.secret.hash_one((pfn, frame)))
+        })
     }
 
     /// Counts a chunk.
-    pub fn chunk(&mut self, chunk: &Chunk) {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadCount`] when there is more in chunks than the commit record says.
+    pub fn chunk(&mut self, chunk: &Chunk, commit: &Commit) -> Result {
         self.stored_bytes = self.stored_bytes.saturating_add(u64::from(chunk.used));
+        within(self.stored_bytes, commit.stored_bytes)
     }
 
     /// Counts a frame of `chunk`.
@@ -49,22 +96,29 @@ impl Ledger {
     /// # Errors
     ///
     /// [`Error::BadFrameNo`] for a number that is too high, [`Error::BadOrder`] for a frame in a
-    /// chunk of the other kind.
+    /// chunk of the other kind, [`Error::BadCount`] for more than the commit record says.
     pub fn frame(&mut self, chunk: &Chunk, frame: &Frame<'_>, commit: &Commit) -> Result {
-        if frame.frame_no >= commit.frames {
+        let number = frame.frame_no;
+        if number >= commit.frames {
             return Err(Error::BadFrameNo);
         }
         if (frame.kind == Kind::Index) != chunk.holds_index() {
             return Err(Error::BadOrder);
         }
-        self.frames.push(frame.frame_no);
-        self.index_frames += u64::from(frame.kind == Kind::Index);
-        let runs = frame.extents().map(|extent| Run {
-            pfn: extent.pfn,
-            count: u64::from(extent.count),
-            frame: Some(frame.frame_no),
-        });
-        self.stored.extend(runs);
+        self.frame_count += 1;
+        within(self.frame_count, commit.frames)?;
+        let behind = number.saturating_add(1);
+        self.frames.add(number, behind).map_err(full)?;
+        if frame.kind == Kind::Index {
+            self.index_frames += 1;
+            return within(self.index_frames, commit.index_frames);
+        }
+        self.data_pages = self.data_pages.saturating_add(u64::from(frame.pages));
+        within(self.data_pages, commit.data_pages)?;
+        for extent in frame.extents() {
+            let pages = self.pages(extent.pfn, extent.count, number);
+            self.stored = self.stored.wrapping_add(pages);
+        }
         Ok(())
     }
 
@@ -72,30 +126,42 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// When an entry is not possible.
+    /// When an entry is not possible, or there are more pages than the commit record says;
+    /// [`Error::NoRoom`] for more runs or entries than there is room for.
     pub fn index(&mut self, payload: &[u8], commit: &Commit) -> Result {
+        let data_most = commit.image_pages.saturating_sub(commit.fill_pages);
         for entry in entries(payload, commit.frames) {
             let entry = entry?;
-            let frame = match entry.source {
-                Source::Frame(number) => Some(number),
-                Source::Fill(word) => {
-                    self.fills.push((entry.pfn, entry.count, word));
-                    None
-                }
-            };
+            self.entries += 1;
+            if self.entries > self.entries_most {
+                return Err(Error::NoRoom);
+            }
             let count = u64::from(entry.count);
-            self.index.push(Run {
-                pfn: entry.pfn,
-                count,
-                frame,
-            });
+            self.index_pages = self.index_pages.saturating_add(count);
+            match entry.source {
+                Source::Frame(number) => {
+                    // More than data frames have are not looked at one by one.
+                    within(self.index_pages.saturating_sub(self.fill_pages), data_most)?;
+                    let pages = self.pages(entry.pfn, entry.count, number);
+                    self.named = self.named.wrapping_add(pages);
+                }
+                Source::Fill(word) => {
+                    self.fill_pages = self.fill_pages.saturating_add(count);
+                    within(self.fill_pages, commit.fill_pages)?;
+                    if word == 0 {
+                        self.zero_pages = self.zero_pages.saturating_add(count);
+                    }
+                }
+            }
+            let behind = entry.pfn.saturating_add(count);
+            self.index.add(entry.pfn, behind).map_err(full)?;
         }
         Ok(())
     }
 
-    /// Pages that are described by one word.
-    pub fn fills(&self) -> &[Fill] {
-        &self.fills
+    /// Returns the pages that the index describes by the word 0.
+    pub const fn zero_pages(&self) -> u64 {
+        self.zero_pages
     }
 
     /// Checks that every number of a frame is there once, and what the commit record counts of
@@ -105,11 +171,23 @@ impl Ledger {
     ///
     /// [`Error::BadCount`].
     pub fn check_frames(&mut self, commit: &Commit) -> Result {
-        self.frames.sort_unstable();
-        let numbers = (0..commit.frames).eq(self.frames.iter().copied());
-        let data: u64 = self.stored.iter().map(|run| run.count).sum();
-        let counts = [self.index_frames, self.stored_bytes, data];
-        if !numbers || counts != [commit.index_frames, commit.stored_bytes, commit.data_pages] {
+        let numbers: &[Run] = match commit.frames {
+            0 => &[],
+            frames => &[(0, frames)],
+        };
+        let counts = [
+            self.frame_count,
+            self.index_frames,
+            self.stored_bytes,
+            self.data_pages,
+        ];
+        let expected = [
+            commit.frames,
+            commit.index_frames,
+            commit.stored_bytes,
+            commit.data_pages,
+        ];
+        if self.frames.all() != Some(numbers) || counts != expected {
             return Err(Error::BadCount);
         }
         Ok(())
@@ -121,30 +199,25 @@ impl Ledger {
     ///
     /// [`Error::Overlap`] for a page that is there twice, [`Error::BadCount`].
     pub fn check_index(&mut self, commit: &Commit) -> Result {
-        self.index.sort_unstable();
-        let mut end = 0;
-        for run in &self.index {
-            if run.pfn < end {
-                return Err(Error::Overlap);
-            }
-            end = run.pfn.saturating_add(run.count);
+        if self.index.all().is_none() {
+            return Err(Error::Overlap);
         }
-        let all: u64 = self.index.iter().map(|run| run.count).sum();
-        let filled: u64 = self.fills.iter().map(|fill| u64::from(fill.1)).sum();
-        if all != commit.image_pages || filled != commit.fill_pages {
+        if [self.index_pages, self.fill_pages] != [commit.image_pages, commit.fill_pages] {
             return Err(Error::BadCount);
         }
         Ok(())
     }
 
-    /// The pages of the index, once that was checked: the first page of each run, and how many
-    /// there are. No two runs touch.
-    pub fn present(&self) -> impl Iterator<Item = (u64, u64)> + use<> {
-        let alike = self.index.iter().map(|run| Run {
-            frame: None,
-            ..*run
-        });
-        joined(alike).into_iter().map(|run| (run.pfn, run.count))
+    /// Returns the runs of pages of the index, in order; no two touch. They are not kept here any
+    /// more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::check_index`].
+    pub fn take_index(&mut self, commit: &Commit) -> Result<Vec<Run>> {
+        self.check_index(commit)?;
+        let index = std::mem::replace(&mut self.index, Runs::new(0));
+        index.into_all().ok_or(Error::Overlap)
     }
 
     /// Checks that the index names every page once, and each in the frame that has it.
@@ -163,28 +236,22 @@ impl Ledger {
     /// # Errors
     ///
     /// [`Error::BadFrameNo`] for a page that is not where the index says.
-    pub fn check_places(&mut self) -> Result {
-        let named = joined(self.index.iter().filter(|run| run.frame.is_some()).copied());
-        self.stored.sort_unstable();
-        if joined(self.stored.iter().copied()) != named {
+    pub fn check_places(&self) -> Result {
+        let named_pages = self.index_pages.saturating_sub(self.fill_pages);
+        if (self.data_pages, self.stored) != (named_pages, self.named) {
             return Err(Error::BadFrameNo);
         }
         Ok(())
     }
 }
 
-/// Runs in order, those that touch in the same frame as one.
-fn joined(runs: impl Iterator<Item = Run>) -> Vec<Run> {
-    let mut all: Vec<Run> = Vec::new();
-    for run in runs {
-        match all.last_mut() {
-            Some(last)
-                if last.frame == run.frame && last.pfn.checked_add(last.count) == Some(run.pfn) =>
-            {
-                last.count = last.count.saturating_add(run.count);
-            }
-            _ => all.push(run),
-        }
+fn within(count: u64, most: u64) -> Result {
+    if count > most {
+        return Err(Error::BadCount);
     }
-    all
+    Ok(())
+}
+
+fn full(_: Full) -> Error {
+    Error::NoRoom
 }

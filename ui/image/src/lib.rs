@@ -11,6 +11,12 @@
 //! [`place`] finds the mark and the blocks, [`open`] reads what describes the image, [`keys`]
 //! opens an encrypted one, [`check`] goes through all frames, which [`undo`] unpacks and [`ledger`]
 //! counts, and [`extract`] makes a core of them. [`device`] reads blocks, also of an [`export`].
+//!
+//! # Hostile images
+//!
+//! Whoever can write to a disk says what an image claims. No claim sizes anything before it was
+//! compared with what there is: a file of 64 MiB is checked in less than 64 MiB of memory and twice
+//! its size, and in less than a minute, whatever it says. Tests of the command measure that.
 
 #![forbid(unsafe_code)]
 
@@ -69,6 +75,7 @@ pub mod keys;
 pub mod ledger;
 pub mod open;
 pub mod place;
+pub mod runs;
 pub mod undo;
 
 /// Checksums, as `core/` provides them in the kernel.

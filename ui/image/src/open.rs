@@ -4,13 +4,18 @@
 
 #![forbid(unsafe_code)]
 
+use crate::checksum::crc32c;
 use crate::fault::{At, Fault, Part, Reason};
 use crate::image::commit::{self, Commit};
 use crate::image::header::{self, Header, TransformKind};
-use crate::image::root::{self, check_disjoint, Chunk};
+use crate::image::root::{self, Chunk};
 use crate::image::superblock::Superblock;
-use crate::image::{cipher, wire, Error, BLOCK};
+use crate::image::{cipher, frame, Error, BLOCK, PAGES_PER_FRAME};
 use crate::keys::Keys;
+use crate::runs::Runs;
+
+/// Bytes of the root that are read at once: whole blocks, and whole entries.
+const ROOT_PART: usize = 64 * 1024;
 
 /// A linear space of blocks.
 pub trait Space {
@@ -40,7 +45,7 @@ impl Space for &[u8] {
     }
 }
 
-/// An image whose header, commit record and root are whole and belong together.
+/// An image whose header and commit record are whole and belong together.
 pub struct Opened<'s> {
     space: &'s dyn Space,
     /// Its superblock.
@@ -48,24 +53,50 @@ pub struct Opened<'s> {
     area: Vec<u8>,
     /// Its commit record.
     pub commit: Commit,
-    root: Vec<u8>,
     rooms: root::Space,
 }
 
 fn read(space: &dyn Space, part: Part, block: u64, len: usize) -> Result<Vec<u8>, Fault> {
+    let mut bytes = Vec::new();
+    read_to(space, part, block, len, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads `len` bytes into `bytes`, in place of what is there.
+fn read_to(
+    space: &dyn Space,
+    part: Part,
+    block: u64,
+    len: usize,
+    bytes: &mut Vec<u8>,
+) -> Result<(), Fault> {
     // A length comes from the image: it has to fit before there is room for it.
     let fits = block.checked_add(len.div_ceil(BLOCK) as u64);
     if fits.is_none_or(|end| end > space.blocks()) {
         return Err(Fault::image(part, Error::BlockRange));
     }
-    let mut bytes = vec![0; len];
-    let result = space.read(block, &mut bytes);
-    result.map_err(|reason| Fault { part, reason })?;
-    Ok(bytes)
+    bytes.clear();
+    bytes.resize(len, 0);
+    let result = space.read(block, bytes);
+    result.map_err(|reason| Fault { part, reason })
+}
+
+/// Checks that all that `commit` counts fits into `blocks` blocks: every frame has a header, and a
+/// chunk begins in a block of its own.
+fn check_size(commit: &Commit, blocks: u64) -> Result<(), Error> {
+    let bytes = blocks.saturating_mul(BLOCK as u64);
+    let data_frames = commit.frames.saturating_sub(commit.index_frames);
+    let data_most = data_frames.saturating_mul(PAGES_PER_FRAME as u64);
+    let frames_most = commit.stored_bytes / frame::HEADER_BYTES as u64;
+    let fits = commit.stored_bytes <= bytes
+        && commit.chunks <= blocks
+        && commit.frames <= frames_most
+        && commit.data_pages <= data_most;
+    fits.then_some(()).ok_or(Error::BadCount)
 }
 
 impl<'s> Opened<'s> {
-    /// Reads what describes the image of `superblock` in `space`.
+    /// Reads what describes the image of `superblock` in `space`: all but the root.
     ///
     /// # Errors
     ///
@@ -93,18 +124,12 @@ impl<'s> Opened<'s> {
         let total = space.blocks();
         let rooms = root::Space::of(total, sb.header_block, sb.commit_block, &commit);
         let rooms = rooms.at(Part::Root)?;
-        let len = commit.root_len().at(Part::Root)?;
-        let len = usize::try_from(len).map_err(|_| Fault::image(Part::Root, Error::BadLength))?;
-        let root = read(space, Part::Root, commit.root_block, len)?;
-        if wire::crc(&root) != commit.root_crc {
-            return Err(Fault::image(Part::Root, Error::BadCrc));
-        }
+        check_size(&commit, total).at(Part::Commit)?;
         Ok(Opened {
             space,
             rooms,
             area,
             commit,
-            root,
             superblock,
         })
     }
@@ -137,19 +162,37 @@ impl<'s> Opened<'s> {
         }
     }
 
+    /// Calls `each` with the bytes of the root, part after part, and compares its checksum in the
+    /// end.
+    fn root(&self, mut each: impl FnMut(&[u8])) -> Result<(), Fault> {
+        let mut sum = !0;
+        let mut parts = Parts::of(self)?;
+        while parts.read(self)? {
+            sum = crc32c(sum, &parts.bytes);
+            each(&parts.bytes);
+        }
+        if !sum != self.commit.root_crc {
+            return Err(Fault::image(Part::Root, Error::BadCrc));
+        }
+        Ok(())
+    }
+
     /// Checks the tag over all that describes the image, or that there is none in clear.
     ///
     /// # Errors
     ///
-    /// [`Error::BadTag`] when something was altered.
+    /// [`Error::BadTag`] when something was altered, [`Error::BadCrc`] for the root.
     pub fn check_tag(&self, keys: Option<&Keys>) -> Result<(), Fault> {
         let expected = match keys {
             None => [0; commit::TAG_BYTES],
             Some(keys) => {
+                let mut tag = keys.begin_tag().at(Part::Commit)?;
+                tag.update(&self.area);
+                self.root(|part| tag.update(part))?;
                 let mut block = [0; BLOCK];
                 self.commit.encode_untagged(&mut block).at(Part::Commit)?;
-                let parts: [&[u8]; 3] = [&self.area, &self.root, &block];
-                keys.tag(&parts).at(Part::Commit)?
+                tag.update(&block);
+                tag.finish()
             }
         };
         if !cipher::same(&expected, &self.commit.tag) {
@@ -158,25 +201,111 @@ impl<'s> Opened<'s> {
         Ok(())
     }
 
-    /// Its chunks. Nothing of them is to be believed before the tag was checked.
+    /// Its chunks, which are read part after part: not even their number has to fit into memory.
+    /// Nothing of them is to be believed before the tag was checked.
     ///
     /// # Errors
     ///
-    /// When one is not possible, or two share a block.
-    pub fn chunks(&self) -> Result<Vec<Chunk>, Fault> {
-        let mut scratch = vec![Default::default(); self.root.len() / root::ENTRY_BYTES];
-        check_disjoint(&self.root, &self.rooms, &mut scratch).at(Part::Root)?;
-        let chunks = root::chunks(&self.root, &self.rooms).collect::<Result<_, _>>();
-        chunks.at(Part::Root)
+    /// When the root is damaged, a chunk is not possible, or two share a block.
+    pub fn chunks(&self) -> Result<Chunks<'_>, Fault> {
+        let mut blocks = Runs::new(usize::MAX);
+        let mut impossible = Ok(());
+        self.root(|part| {
+            if impossible.is_ok() {
+                impossible = root::chunks(part, &self.rooms).try_for_each(|chunk| {
+                    let chunk = chunk?;
+                    let end = chunk.block.saturating_add(chunk.blocks());
+                    blocks.add(chunk.block, end).map_err(|_| Error::NoRoom)
+                });
+            }
+        })?;
+        impossible.at(Part::Root)?;
+        blocks
+            .all()
+            .ok_or(Fault::image(Part::Root, Error::Overlap))?;
+        Ok(Chunks {
+            opened: self,
+            parts: Parts::of(self)?,
+            here: Vec::new().into_iter(),
+        })
     }
 
-    /// Reads the frames of a chunk.
+    /// Reads the frames of a chunk into `bytes`, in place of what is there.
     ///
     /// # Errors
     ///
     /// When they cannot be read.
-    pub fn chunk_bytes(&self, chunk: &Chunk) -> Result<Vec<u8>, Fault> {
+    pub fn chunk_bytes(&self, chunk: &Chunk, bytes: &mut Vec<u8>) -> Result<(), Fault> {
         let part = Part::Chunk(chunk.block);
-        read(self.space, part, chunk.block, chunk.used as usize)
+        let len = chunk.used as usize;
+        read_to(self.space, part, chunk.block, len, bytes)
+    }
+}
+
+/// The bytes of a root, a part at a time.
+#[derive(Clone)]
+struct Parts {
+    /// Where the next part begins.
+    block: u64,
+    /// How many bytes are still to come.
+    left: u64,
+    bytes: Vec<u8>,
+}
+
+impl Parts {
+    fn of(opened: &Opened<'_>) -> Result<Self, Fault> {
+        Ok(Parts {
+            block: opened.commit.root_block,
+            left: opened.commit.root_len().at(Part::Root)?,
+            bytes: Vec::new(),
+        })
+    }
+
+    /// Reads the next part; false if there is none.
+    fn read(&mut self, opened: &Opened<'_>) -> Result<bool, Fault> {
+        if self.left == 0 {
+            return Ok(false);
+        }
+        let len = usize::try_from(self.left).map_or(ROOT_PART, |left| left.min(ROOT_PART));
+        read_to(opened.space, Part::Root, self.block, len, &mut self.bytes)?;
+        self.block = self.block.saturating_add((ROOT_PART / BLOCK) as u64);
+        self.left -= len as u64;
+        Ok(true)
+    }
+}
+
+/// Iterator of [`Opened::chunks`].
+///
+/// A root that another machine gives may be another one when it is read again. What is in the
+/// chunks says itself where it belongs, so that does not matter.
+#[derive(Clone)]
+pub struct Chunks<'o> {
+    opened: &'o Opened<'o>,
+    parts: Parts,
+    here: std::vec::IntoIter<Chunk>,
+}
+
+impl Chunks<'_> {
+    fn more(&mut self) -> Result<(), Fault> {
+        if self.parts.read(self.opened)? {
+            let chunks = root::chunks(&self.parts.bytes, &self.opened.rooms);
+            let all: Result<Vec<Chunk>, Error> = chunks.collect();
+            self.here = all.at(Part::Root)?.into_iter();
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for Chunks<'_> {
+    type Item = Result<Chunk, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.here.len() == 0 {
+            if let Err(fault) = self.more() {
+                self.parts.left = 0;
+                return Some(Err(fault));
+            }
+        }
+        self.here.next().map(Ok)
     }
 }

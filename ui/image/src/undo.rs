@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Undoing what was done to frames.
+//!
+//! Every transform gets room for what the frame was, and no more: a frame is at most
+//! [`FRAME_RAW_MAX`] bytes, whatever its payload would become.
 
 #![forbid(unsafe_code)]
 
-use ruzstd::decoding::FrameDecoder;
+use zstd_safe::DCtx;
 
 use crate::image::frame::Frame;
 use crate::image::header::{Header, TransformKind};
@@ -14,7 +17,7 @@ use crate::keys::Keys;
 enum Stage<'k> {
     Lzo,
     Lz4,
-    Zstd(Box<FrameDecoder>),
+    Zstd(DCtx<'static>),
     Decrypt(&'k Keys),
 }
 
@@ -24,6 +27,9 @@ pub struct Undo<'k> {
     stages: Vec<Stage<'k>>,
     /// Bits of the stages that no frame may go without.
     required: u8,
+    /// What a stage made of a frame, and room for what the next one makes of that.
+    bytes: Vec<u8>,
+    spare: Vec<u8>,
 }
 
 impl<'k> Undo<'k> {
@@ -31,24 +37,36 @@ impl<'k> Undo<'k> {
     ///
     /// # Errors
     ///
-    /// The name of one that is not known here, or for which there is no key.
+    /// The name of one that is not known here, or for which there is no key; both names where one
+    /// compressor follows another: no kernel does that, and a few bytes could become much work.
     pub fn new(header: &Header<'_>, keys: Option<&'k Keys>) -> Result<Self, String> {
         let mut undo = Undo {
             id: header.facts.image_id,
             stages: Vec::new(),
             required: 0,
+            bytes: Vec::new(),
+            spare: Vec::new(),
         };
+        let mut compressor: Option<&str> = None;
         for (transform, number) in header.transforms().zip(0u32..) {
             let stage = match (transform.kind, transform.name, keys) {
                 (TransformKind::Compress, "lzo", _) => Stage::Lzo,
                 (TransformKind::Compress, "lz4", _) => Stage::Lz4,
-                (TransformKind::Compress, "zstd", _) => Stage::Zstd(Box::new(FrameDecoder::new())),
+                (TransformKind::Compress, "zstd", _) => {
+                    let context = DCtx::try_create();
+                    Stage::Zstd(context.ok_or("zstd without memory")?)
+                }
                 (TransformKind::Encrypt, _, Some(keys)) => {
                     undo.required |= 1 << number;
                     Stage::Decrypt(keys)
                 }
                 (_, name, _) => return Err(name.to_string()),
             };
+            if transform.kind == TransformKind::Compress {
+                if let Some(first) = compressor.replace(transform.name) {
+                    return Err(format!("{} after {first}", transform.name));
+                }
+            }
             undo.stages.push(stage);
         }
         Ok(undo)
@@ -59,81 +77,91 @@ impl<'k> Undo<'k> {
     /// # Errors
     ///
     /// When it is not what they make of anything.
-    pub fn frame(&mut self, frame: &Frame<'_>) -> Result<Vec<u8>> {
+    pub fn frame<'f>(&'f mut self, frame: &Frame<'f>) -> Result<&'f [u8]> {
         if frame.applied & self.required != self.required {
             return Err(Error::BadTransform);
         }
-        let mut bytes = None;
+        let Undo { bytes, spare, .. } = self;
+        let room = FRAME_RAW_MAX.min(frame.raw_len as usize);
+        let mut is_changed = false;
         for (number, stage) in self.stages.iter_mut().enumerate().rev() {
             if frame.applied & (1 << number) == 0 {
                 continue;
             }
-            let from = bytes.as_deref().unwrap_or(frame.payload);
-            let room = FRAME_RAW_MAX.min(frame.raw_len as usize);
-            bytes = Some(match stage {
+            let from = match is_changed {
+                true => &bytes[..],
+                false => frame.payload,
+            };
+            match stage {
                 // The last transform that was applied, so its payload is as it was.
-                Stage::Decrypt(keys) => keys.decrypt(self.id, frame)?,
-                Stage::Lzo => lzo(from, room)?,
-                Stage::Lz4 => lz4(from, room)?,
-                Stage::Zstd(decoder) => zstd(decoder, from, room)?,
-            });
+                Stage::Decrypt(keys) => *spare = keys.decrypt(self.id, frame)?,
+                Stage::Lzo => lzo(from, room, spare)?,
+                Stage::Lz4 => lz4(from, room, spare)?,
+                Stage::Zstd(context) => zstd(context, from, room, spare)?,
+            }
+            std::mem::swap(bytes, spare);
+            is_changed = true;
         }
-        let bytes = bytes.unwrap_or_else(|| frame.payload.to_vec());
-        if bytes.len() != frame.raw_len as usize {
+        let whole = match is_changed {
+            true => &bytes[..],
+            false => frame.payload,
+        };
+        if whole.len() != frame.raw_len as usize {
             return Err(Error::BadLength);
         }
-        Ok(bytes)
+        Ok(whole)
     }
 }
 
-fn lzo(from: &[u8], room: usize) -> Result<Vec<u8>> {
-    let mut out = vec![0; room];
-    lzo1x::decompress(from, &mut out).map_err(|_| Error::BadLength)?;
-    Ok(out)
+fn lzo(from: &[u8], room: usize, out: &mut Vec<u8>) -> Result {
+    out.resize(room, 0);
+    lzo1x::decompress(from, out).map_err(|_| Error::BadLength)
 }
 
-fn lz4(from: &[u8], room: usize) -> Result<Vec<u8>> {
-    let mut out = vec![0; room];
-    let len = lz4_flex::block::decompress_into(from, &mut out).map_err(|_| Error::BadLength)?;
+fn lz4(from: &[u8], room: usize, out: &mut Vec<u8>) -> Result {
+    out.resize(room, 0);
+    let len = lz4_flex::block::decompress_into(from, out).map_err(|_| Error::BadLength)?;
     out.truncate(len);
-    Ok(out)
+    Ok(())
 }
 
-fn zstd(decoder: &mut FrameDecoder, from: &[u8], room: usize) -> Result<Vec<u8>> {
-    let mut out = vec![0; room];
-    let len = decoder
-        .decode_all(from, &mut out)
-        .map_err(|_| Error::BadLength)?;
-    out.truncate(len);
-    Ok(out)
+fn zstd(context: &mut DCtx<'_>, from: &[u8], room: usize, out: &mut Vec<u8>) -> Result {
+    out.resize(room, 0);
+    let len = context.decompress(&mut out[..], from);
+    out.truncate(len.map_err(|_| Error::BadLength)?);
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    type Unpack<'a> = &'a mut dyn FnMut(&[u8], usize) -> Result<Vec<u8>>;
+    type Unpack<'a> = &'a mut dyn FnMut(&[u8], usize, &mut Vec<u8>) -> Result;
 
     fn pages() -> Vec<u8> {
         // Something that shrinks, and is not the same everywhere.
         (0..16 * 1024usize).map(|n| (n / 100 % 251) as u8).collect()
     }
 
+    fn zstd_of(raw: &[u8]) -> Vec<u8> {
+        let mut packed = Vec::with_capacity(zstd_safe::compress_bound(raw.len()));
+        zstd_safe::compress(&mut packed, raw, 3).unwrap();
+        packed
+    }
+
     #[test]
-    fn unpacks_what_other_code_packed() {
+    fn unpacks_what_was_packed() {
         let raw = pages();
-        let level = ruzstd::encoding::CompressionLevel::Fastest;
-        let mut decoder = FrameDecoder::new();
-        let mut unzstd = |from: &[u8], room| zstd(&mut decoder, from, room);
+        let mut context = DCtx::create();
+        let mut unzstd = |from: &[u8], room, out: &mut _| zstd(&mut context, from, room, out);
         let mut all: [(Vec<u8>, Unpack<'_>); 3] = [
             (lz4_flex::block::compress(&raw), &mut lz4),
             (lzo1x::compress(&raw, lzo1x::CompressLevel::MIN), &mut lzo),
-            (
-                ruzstd::encoding::compress_to_vec(&raw[..], level),
-                &mut unzstd,
-            ),
+            (zstd_of(&raw), &mut unzstd),
         ];
         for (packed, unpack) in &mut all {
+            let mut out = vec![7; 3];
+            let mut unpack = |from: &[u8], room| unpack(from, room, &mut out).map(|()| out.clone());
             assert!(packed.len() < raw.len());
             assert_eq!(unpack(packed, raw.len()), Ok(raw.clone()));
             // Too little room, cut off, or altered: an error or other bytes, and no panic.

@@ -296,6 +296,43 @@ fn replaces_nothing_but_files() {
     assert!(names.all(|name| !name.starts_with(".tmp")));
 }
 
+/// A few bytes of an image stand for any number of pages.
+#[test]
+fn fills_no_disk() {
+    let facts = dormouse_host::image::header::Facts {
+        ram_pages: 1 << 40,
+        ..FACTS
+    };
+    let fake = Fake::new();
+    let memory: Pages = [(u64::from(u32::MAX), samples::page(1).to_vec())].into();
+    let fills: Vec<_> = (0..64).map(|n| (n << 32, u32::MAX, 7)).collect();
+    fake.put("export", export(&facts, &memory, &fills));
+    // Nearly 1 PiB.
+    let ran = extract(&fake, "export", "");
+    ran.fails(1, "the core takes 1023 TiB, and where ");
+    assert!(
+        ran.err
+            .contains(" free: name a file on a larger filesystem"),
+        "{ran:?}"
+    );
+    assert!(!fake.root().join("core").exists());
+}
+
+#[test]
+fn zeros_are_holes() {
+    let fake = Fake::new();
+    let zeros = vec![0; PAGE];
+    let mut memory: Pages = (0..100).map(|pfn| (pfn, zeros.clone())).collect();
+    memory.insert(100, samples::page(100).to_vec());
+    fake.put("export", export(&FACTS, &memory, &[]));
+    let ran = extract(&fake, "export", "");
+    assert!(ran.works().contains("400 KiB of it zeros"), "{ran:?}");
+    let core = fs::read(fake.root().join("core")).unwrap();
+    assert!(pages(&core) == memory);
+    let meta = fs::metadata(fake.root().join("core")).unwrap();
+    assert!(meta.blocks() * 512 < 200_000, "{}", meta.blocks() * 512);
+}
+
 #[test]
 fn says_where_it_cannot_write() {
     let fake = Fake::new();

@@ -23,6 +23,8 @@ const SECTION_BYTES: u64 = 64;
 const NOTE_BYTES: u64 = 2 * PAGE as u64;
 /// Most segments that show memory a second time, where the kernel itself is mapped.
 const KERNEL_SEGMENTS_MAX: usize = 1024;
+/// About as much as is written at once.
+const PART_BYTES: usize = 64 * 1024;
 /// `PN_XNUM`: this many segments and more are counted in a section.
 const MANY: u64 = 0xffff;
 
@@ -78,7 +80,8 @@ fn kernel_entries(layout: &Layout, map: &Map) -> Vec<Entry> {
     let mut entries = Vec::new();
     for range in &map.kernel {
         let end = range.phys.saturating_add(range.len);
-        for segment in layout.segments() {
+        let pages = (range.phys / PAGE as u64, end.div_ceil(PAGE as u64));
+        for segment in layout.within(pages.0, pages.1) {
             let first = segment.pfn.saturating_mul(PAGE as u64);
             let last = first.saturating_add(segment.pages.saturating_mul(PAGE as u64));
             let (from, to) = (first.max(range.phys), last.min(end));
@@ -124,16 +127,15 @@ pub(super) fn write(
     let note = info.map(note).unwrap_or_default();
     let first = room(layout.segments().len() as u64);
     let note_at = first - NOTE_BYTES;
-    let mut entries = Vec::new();
     // One that is empty is taken for damage.
-    entries.extend(info.map(|_| Entry {
+    let noted = info.map(|_| Entry {
         kind: NOTE,
         at: note_at,
         len: note.len() as u64,
         ..Entry::default()
-    }));
+    });
     // First what is read first: some readers take all in front of it for the header.
-    entries.extend(layout.segments().iter().map(|segment| {
+    let physical = layout.segments().iter().map(|segment| {
         let phys = segment.pfn.saturating_mul(PAGE as u64);
         Entry {
             kind: LOAD,
@@ -142,12 +144,13 @@ pub(super) fn write(
             phys,
             len: segment.pages.saturating_mul(PAGE as u64),
         }
-    }));
-    entries.extend(
-        map.map(|map| kernel_entries(layout, map))
-            .unwrap_or_default(),
-    );
-    let count = entries.len() as u64;
+    });
+    let kernel = map
+        .map(|map| kernel_entries(layout, map))
+        .unwrap_or_default();
+    let count = usize::from(noted.is_some()) + layout.segments().len() + kernel.len();
+    let entries = noted.into_iter().chain(physical).chain(kernel);
+    let count = count as u64;
     let is_many = count >= MANY;
     let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
     bytes.resize(16, 0);
@@ -170,7 +173,16 @@ pub(super) fn write(
     ] {
         bytes.extend(half.to_le_bytes());
     }
-    entries.iter().for_each(|entry| entry.encode(&mut bytes));
+    // There may be millions.
+    let mut at = 0;
+    for entry in entries {
+        entry.encode(&mut bytes);
+        if bytes.len() >= PART_BYTES {
+            out.write_all_at(&bytes, at)?;
+            at += bytes.len() as u64;
+            bytes.clear();
+        }
+    }
     if is_many {
         let count = u32::try_from(count)
             .map_err(|_| io::Error::other("too many segments for an ELF core"))?;
@@ -179,6 +191,6 @@ pub(super) fn write(
         section[44..48].copy_from_slice(&count.to_le_bytes());
         bytes.extend(section);
     }
-    out.write_all_at(&bytes, 0)?;
+    out.write_all_at(&bytes, at)?;
     out.write_all_at(&note, note_at)
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::image::PAGE;
+use crate::runs::Run;
 
 use super::elf;
 
@@ -20,23 +21,41 @@ pub(super) struct Segment {
 }
 
 /// All of them, in order.
+#[derive(Debug)]
 pub(super) struct Layout {
     segments: Vec<Segment>,
     end: u64,
 }
 
 impl Layout {
-    /// Of runs of pages that are in order and do not touch each other.
-    pub(super) fn new(runs: impl Iterator<Item = (u64, u64)>) -> Layout {
-        let mut segments: Vec<Segment> = runs
-            .map(|(pfn, pages)| Segment { pfn, pages, at: 0 })
-            .collect();
-        let mut end = elf::room(segments.len() as u64);
-        for segment in &mut segments {
-            segment.at = end;
-            end = end.saturating_add(segment.pages.saturating_mul(PAGE as u64));
+    /// Of runs of pages that are in order and do not touch each other. Nothing if no file is that
+    /// long.
+    pub(super) fn new(runs: Vec<Run>) -> Option<Layout> {
+        let mut end = elf::room(runs.len() as u64);
+        let mut segments = Vec::with_capacity(runs.len());
+        for (pfn, behind) in runs {
+            let pages = behind.saturating_sub(pfn);
+            segments.push(Segment {
+                pfn,
+                pages,
+                at: end,
+            });
+            end = end.checked_add(pages.checked_mul(PAGE as u64)?)?;
         }
-        Layout { segments, end }
+        (end <= i64::MAX as u64).then_some(Layout { segments, end })
+    }
+
+    /// Bytes that the core takes when `pages` of its pages are no holes.
+    pub(super) fn needed(&self, pages: u64) -> u64 {
+        let head = elf::room(self.segments.len() as u64);
+        head.saturating_add(pages.saturating_mul(PAGE as u64))
+    }
+
+    /// Those with a page of `from..to`, in pages.
+    pub(super) fn within(&self, from: u64, to: u64) -> &[Segment] {
+        let first = self.segments.partition_point(|s| s.pfn + s.pages <= from);
+        let behind = self.segments.partition_point(|s| s.pfn < to);
+        self.segments.get(first..behind).unwrap_or(&[])
     }
 
     pub(super) fn segments(&self) -> &[Segment] {
@@ -64,7 +83,7 @@ mod tests {
 
     #[test]
     fn finds_what_is_there() {
-        let layout = Layout::new([(1, 3), (7, 1), (100, 50)].into_iter());
+        let layout = Layout::new(vec![(1, 4), (7, 8), (100, 150)]).unwrap();
         let first = layout.segments()[0].at;
         assert_eq!(first % PAGE as u64, 0);
         assert_eq!(layout.end(), first + 54 * 4096);
@@ -82,6 +101,19 @@ mod tests {
         ] {
             assert_eq!(layout.find(pfn, count), None, "{pfn} {count}");
         }
-        assert_eq!(Layout::new([].into_iter()).find(0, 1), None);
+        assert_eq!(Layout::new(vec![]).unwrap().find(0, 1), None);
+        assert!(Layout::new(vec![(0, 1 << 51)]).is_none());
+        assert!(Layout::new(vec![(0, 1 << 50), (1 << 51, 1 << 52)]).is_none());
+        let within = |from, to| {
+            layout
+                .within(from, to)
+                .iter()
+                .map(|s| s.pfn)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(within(0, 1), []);
+        assert_eq!(within(3, 8), [1, 7]);
+        assert_eq!(within(8, 100), []);
+        assert_eq!(within(120, 121), [100]);
     }
 }

@@ -30,28 +30,40 @@ fn damaged(error: Error) -> Fault {
     Fault::image(Part::Map, error)
 }
 
-/// Reads the map `id` that begins in block `block` of `device`.
-fn load(device: &Device, block: u64, id: &ImageId) -> Result<(Map, Vec<Recorded>), Fault> {
-    let read = |block| device.block(block).map_err(|e| Fault::io(Part::Map, e));
-    let first = read(block)?;
-    let (mut chain, devices) = ChainReader::begin(&first, id).at(Part::Map)?;
-    let list = devices.map(|d| Recorded::of(&d)).collect();
+/// A map of which the first block was read: what is still to be read, and the devices.
+type Begun = (ChainReader, Vec<Recorded>);
+
+/// Begins to read the map `id` in block `block` of `device`.
+fn begin(device: &Device, block: u64, id: &ImageId) -> Result<Begun, Fault> {
+    let first = device.block(block).map_err(|e| Fault::io(Part::Map, e))?;
+    let (chain, devices) = ChainReader::begin(&first, id).at(Part::Map)?;
+    Ok((chain, devices.map(|d| Recorded::of(&d)).collect()))
+}
+
+/// Reads the rest of a map of `devices`, the first of which it is on.
+fn load(mut chain: ChainReader, devices: &[Device]) -> Result<Map, Fault> {
+    let device = devices.first().ok_or(damaged(Error::BadDevice))?;
+    // No block belongs to two entries, and a device may be smaller than its map says.
+    let most: u64 = devices.iter().map(|device| device.blocks).sum();
     let mut room = 0;
     let mut map = BlockMap::new(Vec::new());
     // The chain ends: a block is only accepted in its own place in the order.
     while let Some(next) = chain.next() {
-        let block = read(next)?;
+        let block = device.block(next).map_err(|e| Fault::io(Part::Map, e))?;
         let needed = map.entries().len() + ENTRIES_PER_BLOCK;
         if needed > room {
             room = needed * 2;
             map = enlarged(&map, room).at(Part::Map)?;
         }
         chain.block(&block, &mut map).at(Part::Map)?;
+        if map.entries().len() as u64 > most {
+            return Err(damaged(Error::BadCount));
+        }
     }
     chain.finish(&map).at(Part::Map)?;
     let mut scratch = vec![MapEntry::default(); map.entries().len()];
     map.check_disjoint(&mut scratch).at(Part::Map)?;
-    Ok((map, list))
+    Ok(map)
 }
 
 fn enlarged(map: &Map, room: usize) -> Result<Map, Error> {
@@ -73,9 +85,9 @@ impl Disks {
         let id = place.map_id(sb).ok_or(damaged(Error::OtherImage))?;
         let chain = sb.storage_word0;
         // A file is part of a device, unless it is a copy of one.
-        let own = load(&place.device, chain, &id);
+        let own = begin(&place.device, chain, &id);
         let own = own.and_then(|found| check_first(place, found, place.block));
-        let (first, (map, list)) = match own {
+        let (first, (chain, list)) = match own {
             Ok(found) => (again()?, found),
             Err(error) if place.device.is_device => return Err(error),
             Err(_) => below(place, chain, &id)?,
@@ -86,19 +98,15 @@ impl Disks {
         }
         let headers = list.iter().map(|recorded| recorded.block).collect();
         Ok(Disks {
+            map: load(chain, &devices)?,
             devices,
             headers,
-            map,
         })
     }
 }
 
 /// The first device of a map is the one with the mark, in block `block`.
-fn check_first(
-    place: &Place,
-    found: (Map, Vec<Recorded>),
-    block: u64,
-) -> Result<(Map, Vec<Recorded>), Fault> {
+fn check_first(place: &Place, found: Begun, block: u64) -> Result<Begun, Fault> {
     let uuid = match &place.mark {
         Mark::Swap { uuid, .. } => uuid,
         Mark::File { label } => &label.uuid,
@@ -112,7 +120,7 @@ fn check_first(
 }
 
 /// The device that the file of `place` is on.
-fn below(place: &Place, chain: u64, id: &ImageId) -> Result<(Device, (Map, Vec<Recorded>)), Fault> {
+fn below(place: &Place, chain: u64, id: &ImageId) -> Result<(Device, Begun), Fault> {
     let path = &place.device.place;
     let Some(below) = place.device.below() else {
         let sentence = format!("the filesystem of {path} does not say on which device it is: name the device, and the place of the file on it with --offset");
@@ -125,7 +133,7 @@ fn below(place: &Place, chain: u64, id: &ImageId) -> Result<(Device, (Map, Vec<R
             format!("{path} is on {below}, which cannot be read: {error}"),
         )
     })?;
-    let (map, list) = load(&device, chain, id)?;
+    let (chain, list) = begin(&device, chain, id)?;
     let block = list.first().map_or(0, |first| first.block);
     // What is there has to be what is in the file.
     let there = device.block(block).map_err(|e| Fault::io(Part::Map, e))?;
@@ -136,7 +144,7 @@ fn below(place: &Place, chain: u64, id: &ImageId) -> Result<(Device, (Map, Vec<R
     if there != here {
         return Err(damaged(Error::BadDevice));
     }
-    let found = check_first(place, (map, list), block)?;
+    let found = check_first(place, (chain, list), block)?;
     Ok((device, found))
 }
 

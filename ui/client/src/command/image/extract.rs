@@ -2,10 +2,12 @@
 
 //! `dormouse image extract`.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context as _, Result};
 use dormouse_image::extract::{extract, Extracted, Failed};
+use nix::sys::statvfs::fstatvfs;
 use serde::Serialize;
 
 use super::key::KeyArgs;
@@ -61,6 +63,12 @@ fn written(path: &Path, error: std::io::Error) -> anyhow::Error {
     }
 }
 
+/// Bytes that may be written to the filesystem of `file`.
+fn free(file: &File) -> std::io::Result<u64> {
+    let stat = fstatvfs(file)?;
+    Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
+}
+
 /// Makes the core, as a whole or not at all.
 ///
 /// # Errors
@@ -82,15 +90,27 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let new = NewFile::begin(path, args.force).map_err(|error| written(path, error))?;
     let percent = Percent::new("extracted");
     let file = new.file();
-    let result = extract(&opened, keys.as_ref(), file, |done, total| {
-        percent.at(done, total);
-        !alarm.is_due()
-    });
+    let result = extract(
+        &opened,
+        keys.as_ref(),
+        file,
+        || free(file),
+        |done, total| {
+            percent.at(done, total);
+            !alarm.is_due()
+        },
+    );
     drop(percent);
     let extracted = match result {
         Ok(extracted) => extracted,
         Err(Failed::Image(fault)) => return Err(failure(&fault)),
         Err(Failed::Output(error)) => return Err(written(path, error)),
+        Err(Failed::NoRoom { needed, free }) => bail!(
+            "the core takes {}, and where {} is to be there are {} free: name a file on a larger filesystem",
+            text::bytes(needed),
+            path.display(),
+            text::bytes(free)
+        ),
         Err(Failed::Stopped) => bail!("stopped: nothing is left of {}", path.display()),
     };
     file.sync_all().context("the core cannot be written")?;

@@ -38,6 +38,7 @@ struct Verdict<'a> {
     contents_checked: bool,
     not_checked: &'a Option<String>,
     fault_count: u64,
+    cut_short: bool,
     faults: Vec<String>,
 }
 
@@ -56,9 +57,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
             .key
             .keys(&opened, ", or check without it with --no-key")?,
     };
-    let total = opened.chunks().map_err(|fault| failure(&fault))?.len();
+    let total = opened.commit.chunks;
     let percent = Percent::new("checked");
-    let report = check(&opened, keys.as_ref(), |done| percent.at(done, total));
+    let report = check(&opened, keys.as_ref(), |done| {
+        percent.at(done as u64, total)
+    });
     drop(percent);
     let report = report.map_err(|fault| failure(&fault))?;
     let verdict = Verdict {
@@ -71,6 +74,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         contents_checked: report.contents,
         not_checked: &report.contents_unknown,
         fault_count: report.fault_count,
+        cut_short: report.is_cut_short,
         faults: report.faults.iter().map(ToString::to_string).collect(),
     };
     context.output.print(&verdict, || words(&verdict))?;
@@ -87,6 +91,9 @@ fn words(verdict: &Verdict<'_>) -> String {
         .saturating_sub(verdict.faults.len() as u64);
     if more != 0 {
         let _ = writeln!(out, "and {more} more");
+    }
+    if verdict.cut_short {
+        let _ = writeln!(out, "that is enough: the rest was not looked at");
     }
     let tags = match verdict.tags_checked {
         true => ", and all tags",

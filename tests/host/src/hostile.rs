@@ -1,0 +1,579 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Exports with images that somebody made to exhaust whoever reads them: all seals are right, and
+//! a few bytes stand for much memory, time or disk.
+
+use crate::blockmap::codec::{self, Device};
+use crate::blockmap::{BlockMap, MapEntry};
+use crate::image::commit::Commit;
+use crate::image::frame::{self, FrameWriter, Kind};
+use crate::image::header::{self, Facts, Header, Transform, TransformKind};
+use crate::image::index::{ENTRIES_MAX, KIND_DATA, KIND_FILL};
+use crate::image::root::{self, Chunk};
+use crate::image::superblock::{self, Superblock};
+use crate::image::{wire, ImageId, BLOCK, CHUNK_BYTES, FRAME_RAW_MAX, PAGES_PER_FRAME};
+use crate::netblock::mark;
+use crate::samples::{self, COMMIT_BLOCK, FACTS, HEADER_BLOCK, ID};
+use crate::sector::{self, Record, Role};
+
+/// A kind of hostile image.
+pub struct Sort {
+    /// What it is.
+    pub name: &'static str,
+    /// Makes one that takes about so many bytes, and no more than that.
+    pub make: fn(usize) -> Vec<u8>,
+    /// Whether nothing is wrong with it, but for what it claims.
+    pub is_good: bool,
+    /// Whether a core of it takes much disk.
+    pub has_pages: bool,
+}
+
+const fn kind(name: &'static str, make: fn(usize) -> Vec<u8>) -> Sort {
+    Sort {
+        name,
+        make,
+        is_good: false,
+        has_pages: false,
+    }
+}
+
+const fn good(name: &'static str, make: fn(usize) -> Vec<u8>) -> Sort {
+    Sort {
+        is_good: true,
+        ..kind(name, make)
+    }
+}
+
+const fn full(name: &'static str, make: fn(usize) -> Vec<u8>) -> Sort {
+    Sort {
+        has_pages: true,
+        ..good(name, make)
+    }
+}
+
+/// All kinds.
+pub const ALL: &[Sort] = &[
+    kind("index of one entry, zstd", |size| one_entry("zstd", size)),
+    kind("index of one entry, lz4", |size| one_entry("lz4", size)),
+    kind("index of one entry, lzo", |size| one_entry("lzo", size)),
+    kind("index of one entry in few frames", one_entry_believed),
+    kind("index of pages here and there", here_and_there),
+    good("index of as many runs as there may be", many_runs),
+    full("index in a bad order", in_a_bad_order),
+    good("index of all pages there can be", all_pages),
+    kind("index of few pages in many entries", overlapping),
+    full("frames of zstd", |size| frames_of("zstd", size)),
+    full("frames of lz4", |size| frames_of("lz4", size)),
+    full("frames of lzo", |size| frames_of("lzo", size)),
+    kind("frames that zstd never ends to unpack", sequences),
+    kind("frames with a window of gigabytes", window),
+    good("frames of two compressors", two_compressors),
+    kind("one frame again and again", again),
+    kind("frames of one page, none in the index", no_index),
+    kind("chunks of nothing", chunks_of_nothing),
+    kind("a root of one chunk", |size| {
+        one_chunk(size, size / root::ENTRY_BYTES)
+    }),
+    kind("a root of as many chunks as blocks", |size| {
+        one_chunk(size, size / BLOCK / 2)
+    }),
+    kind("a commit record that says too much", says_too_much),
+    kind("a commit record that says too little", says_too_little),
+    kind("a block map of one block here and there", block_map),
+];
+
+/// Memory of the machine, as its header says.
+const RAM_PAGES: u64 = 1 << 52;
+/// Bytes that are kept for what is no chunk.
+const AROUND: usize = 40 * BLOCK;
+/// A byte that pages are full of.
+const BYTE: u8 = 0x55;
+
+/// Frames in chunks.
+#[derive(Default)]
+struct Chunks {
+    all: Vec<(Vec<u8>, u32)>,
+    bytes: usize,
+    frames: u64,
+    index_frames: u64,
+}
+
+impl Chunks {
+    /// Adds a frame of these stored bytes, with the next number.
+    fn push(&mut self, kind: Kind, extents: &[(u64, u32)], raw_len: usize, stored: &[u8]) {
+        let number = self.frames;
+        self.push_as(number, kind, extents, raw_len, stored);
+    }
+
+    fn push_as(
+        &mut self,
+        number: u64,
+        kind: Kind,
+        extents: &[(u64, u32)],
+        raw_len: usize,
+        stored: &[u8],
+    ) {
+        let mut out = vec![0; frame::size(extents.len(), stored.len())];
+        let mut writer = FrameWriter::begin(&mut out, kind, number, &ID).expect("room");
+        for &(pfn, count) in extents {
+            writer.add_extent(pfn, count).expect("possible");
+        }
+        writer.payload_mut()[..stored.len()].copy_from_slice(stored);
+        let applied = u8::from(raw_len != stored.len());
+        let len = writer.finish(applied, raw_len as u32, stored.len() as u32);
+        out.truncate(len.expect("possible"));
+        let flags = match kind {
+            Kind::Index => root::FLAG_INDEX,
+            Kind::Data => 0,
+        };
+        match self.all.last_mut() {
+            Some(last) if last.1 == flags && last.0.len() + out.len() <= CHUNK_BYTES => {
+                last.0.extend(&out);
+            }
+            _ => self.all.push((out.clone(), flags)),
+        }
+        self.bytes += out.len();
+        self.frames += 1;
+        self.index_frames += u64::from(kind == Kind::Index);
+    }
+
+    /// Whether `more` bytes fit into an export of `size` bytes.
+    fn fits(&self, size: usize, more: usize) -> bool {
+        let padding = (self.all.len() + 1) * (BLOCK + root::ENTRY_BYTES);
+        self.bytes + more + padding + AROUND <= size
+    }
+
+    /// What the commit record says of them.
+    fn commit(&self) -> Commit {
+        Commit {
+            frames: self.frames,
+            index_frames: self.index_frames,
+            chunks: self.all.len() as u64,
+            stored_bytes: self.all.iter().map(|chunk| chunk.0.len() as u64).sum(),
+            ..Commit::default()
+        }
+    }
+
+    /// The export.
+    fn export(self, transforms: &[&str], commit: Commit) -> Vec<u8> {
+        let mut blocks = vec![0; (COMMIT_BLOCK as usize + 1) * BLOCK];
+        let mut table = vec![0; self.all.len() * root::ENTRY_BYTES];
+        for (number, (bytes, flags)) in self.all.iter().enumerate() {
+            let chunk = Chunk {
+                block: (blocks.len() / BLOCK) as u64,
+                used: bytes.len() as u32,
+                flags: *flags,
+            };
+            root::put(&mut table, number, &chunk).expect("possible");
+            blocks.extend(bytes);
+            blocks.resize(blocks.len().next_multiple_of(BLOCK), 0);
+        }
+        export(transforms, blocks, &table, commit)
+    }
+}
+
+/// An export of `blocks`, in which there is room for header and commit record, and behind them the
+/// root `table`.
+fn export(transforms: &[&str], mut blocks: Vec<u8>, table: &[u8], mut commit: Commit) -> Vec<u8> {
+    let facts = Facts {
+        ram_pages: RAM_PAGES,
+        ..FACTS
+    };
+    let transforms: Vec<Transform<'_>> = transforms
+        .iter()
+        .map(|name| Transform {
+            kind: TransformKind::Compress,
+            name,
+            params: b"",
+        })
+        .collect();
+    let mut area = samples::header_with(&facts, &transforms).expect("possible");
+    area.resize(header::AREA_BYTES, 0);
+    commit.image_id = ID;
+    commit.root_block = (blocks.len() / BLOCK) as u64;
+    commit.root_crc = wire::crc(table);
+    commit.header_crc = Header::decode(&area).expect("possible").crc;
+    blocks.extend(table);
+    blocks.resize(blocks.len().next_multiple_of(BLOCK), 0);
+    let mut block = [0; BLOCK];
+    commit.encode(&mut block).expect("possible");
+    for (at, part) in [(HEADER_BLOCK, &area[..]), (COMMIT_BLOCK, &block[..])] {
+        let at = at as usize * BLOCK;
+        blocks[at..at + part.len()].copy_from_slice(part);
+    }
+    let first = mark::FIRST_BLOCK as usize * BLOCK;
+    let size = first + blocks.len();
+    let mut device = vec![0; first];
+    let sector = mark::encode(&encoded(&samples::superblock()), true, size as u64);
+    let sector = sector.expect("possible");
+    device[..sector.len()].copy_from_slice(&sector);
+    device.extend(blocks);
+    device
+}
+
+fn encoded(superblock: &Superblock) -> [u8; superblock::BYTES] {
+    let mut bytes = [0; superblock::BYTES];
+    superblock.encode(&mut bytes).expect("possible");
+    bytes
+}
+
+fn packed(transform: &str, raw: &[u8]) -> Vec<u8> {
+    match transform {
+        "lz4" => lz4_flex::block::compress(raw),
+        "lzo" => lzo1x::compress(raw, lzo1x::CompressLevel::default()),
+        _ => {
+            let mut out = Vec::with_capacity(zstd_safe::compress_bound(raw.len()));
+            zstd_safe::compress(&mut out, raw, 3).expect("room");
+            out
+        }
+    }
+}
+
+/// An entry: first page, how many, kind, frame or word.
+type Entry = (u64, u32, u32, u64);
+
+fn payload(entries: impl Iterator<Item = Entry>) -> Vec<u8> {
+    let mut raw = Vec::with_capacity(FRAME_RAW_MAX);
+    for (pfn, count, kind, value) in entries {
+        raw.extend(pfn.to_le_bytes());
+        raw.extend(count.to_le_bytes());
+        raw.extend(kind.to_le_bytes());
+        raw.extend(value.to_le_bytes());
+    }
+    raw
+}
+
+fn one_entry_in(transform: &str, size: usize) -> Chunks {
+    let raw = payload((0..ENTRIES_MAX).map(|_| (1, 1, KIND_FILL, 7)));
+    let stored = packed(transform, &raw);
+    let mut chunks = Chunks::default();
+    while chunks.fits(size, stored.len() + 64) {
+        chunks.push(Kind::Index, &[], raw.len(), &stored);
+    }
+    chunks
+}
+
+fn one_entry(transform: &str, size: usize) -> Vec<u8> {
+    let chunks = one_entry_in(transform, size);
+    let mut commit = chunks.commit();
+    commit.image_pages = 1;
+    commit.fill_pages = 1;
+    chunks.export(&[transform], commit)
+}
+
+/// The commit record counts what the index says, as if each page were another one.
+fn one_entry_believed(size: usize) -> Vec<u8> {
+    let chunks = one_entry_in("zstd", size);
+    let mut commit = chunks.commit();
+    commit.image_pages = commit.index_frames * ENTRIES_MAX as u64;
+    commit.fill_pages = commit.image_pages;
+    chunks.export(&["zstd"], commit)
+}
+
+/// Index frames of fill entries; `entries` makes those of a frame from its number.
+fn filled<E: Iterator<Item = Entry>>(size: usize, entries: impl Fn(u64) -> E) -> Vec<u8> {
+    let mut chunks = Chunks::default();
+    let mut pages = 0;
+    loop {
+        let all: Vec<Entry> = entries(chunks.frames).collect();
+        let raw = payload(all.iter().copied());
+        let stored = packed("zstd", &raw);
+        if all.is_empty() || !chunks.fits(size, stored.len() + 64) {
+            break;
+        }
+        pages += all.iter().map(|entry| u64::from(entry.1)).sum::<u64>();
+        chunks.push(Kind::Index, &[], raw.len(), &stored);
+    }
+    let mut commit = chunks.commit();
+    commit.image_pages = pages;
+    commit.fill_pages = pages;
+    chunks.export(&["zstd"], commit)
+}
+
+/// Every second page, and nothing wrong with that but that there are so many.
+fn here_and_there(size: usize) -> Vec<u8> {
+    filled(size, |frame| {
+        let first = frame * ENTRIES_MAX as u64;
+        (first..first + ENTRIES_MAX as u64).map(|n| (2 * n, 1, KIND_FILL, 7))
+    })
+}
+
+/// Runs of zeros, which take no disk in a core; nothing is wrong with them.
+fn many_runs(size: usize) -> Vec<u8> {
+    const RUNS: u64 = 1 << 20;
+    filled(size, |frame| {
+        let first = frame * ENTRIES_MAX as u64;
+        let all = first..RUNS.min(first + ENTRIES_MAX as u64);
+        all.map(|n| (2 * n, 1, KIND_FILL, 0))
+    })
+}
+
+/// No page follows another one in its frame, and in the end there is none missing.
+fn in_a_bad_order(size: usize) -> Vec<u8> {
+    // As many frames as there are pages between two of a frame.
+    let frames = (size / 10_000) as u64;
+    filled(size, |frame| {
+        let count = if frame < frames {
+            ENTRIES_MAX as u64
+        } else {
+            0
+        };
+        (0..count).map(move |n| (n * frames + frame, 1, KIND_FILL, 7))
+    })
+}
+
+/// As many pages as there can be.
+fn all_pages(size: usize) -> Vec<u8> {
+    filled(size, |frame| {
+        let most = u64::from(u32::MAX);
+        let first = frame * ENTRIES_MAX as u64;
+        (first..first + ENTRIES_MAX as u64)
+            .take_while(move |n| (n + 1) * most < RAM_PAGES)
+            .map(move |n| (n * most, u32::MAX, KIND_FILL, n))
+    })
+}
+
+/// Runs that overlap, which nobody sees before they are in order.
+fn overlapping(size: usize) -> Vec<u8> {
+    filled(size, |frame| {
+        (0..ENTRIES_MAX as u64).map(move |n| (n * 1000 + frame % 7, 990, KIND_FILL, 7))
+    })
+}
+
+/// Most pages in a frame: what `stored` becomes, again and again. Its index is right.
+fn frames_with(transform: &str, size: usize, stored: &[u8]) -> (Chunks, Commit) {
+    let mut chunks = Chunks::default();
+    let pages = PAGES_PER_FRAME as u64;
+    let entries = |from: u64, to: u64| {
+        let all = (from..to).map(|n| (n * pages, pages as u32, KIND_DATA, n));
+        payload(all)
+    };
+    let mut entries_of = 0;
+    while chunks.fits(size, stored.len() + 80 + entries_of) {
+        let extent = (chunks.frames * pages, pages as u32);
+        chunks.push(Kind::Data, &[extent], FRAME_RAW_MAX, stored);
+        entries_of += 24;
+    }
+    let frames = chunks.frames;
+    for from in (0..frames).step_by(ENTRIES_MAX) {
+        let raw = entries(from, frames.min(from + ENTRIES_MAX as u64));
+        let stored = packed(transform, &raw);
+        chunks.push(Kind::Index, &[], raw.len(), &stored);
+    }
+    let mut commit = chunks.commit();
+    commit.data_pages = frames * pages;
+    commit.image_pages = commit.data_pages;
+    (chunks, commit)
+}
+
+fn frames_of(transform: &str, size: usize) -> Vec<u8> {
+    let stored = match transform {
+        "zstd" => {
+            // A frame of so many bytes, of one block, of one byte.
+            let mut stored = b"\x28\xb5\x2f\xfd\xa0\x00\x00\x02\x00".to_vec();
+            stored.extend(&((FRAME_RAW_MAX as u32) << 3 | 1 << 1 | 1).to_le_bytes()[..3]);
+            stored.push(BYTE);
+            stored
+        }
+        transform => packed(transform, &[BYTE; FRAME_RAW_MAX]),
+    };
+    let (chunks, commit) = frames_with(transform, size, &stored);
+    chunks.export(&[transform], commit)
+}
+
+/// A frame of zstd with a block of sequences, each of which is 64 KiB.
+fn zstd_of_sequences() -> Vec<u8> {
+    const SEQUENCES: u16 = 40_000;
+    // No content size, a window of 1 KiB; a block of 8 bytes as they are.
+    let mut out = b"\x28\xb5\x2f\xfd\x00\x00".to_vec();
+    out.extend(&(8u32 << 3).to_le_bytes()[..3]);
+    out.extend([BYTE; 8]);
+    // No literals; the number of sequences; codes that never change: no literals, an offset that
+    // was used before, the longest match, whose last 16 bits follow.
+    let mut block = vec![0, 255];
+    block.extend((SEQUENCES - 0x7f00).to_le_bytes());
+    block.extend([0b0101_0100, 0, 0, 52]);
+    block.extend(vec![0; usize::from(SEQUENCES) * 2]);
+    block.push(1);
+    out.extend(&((block.len() as u32) << 3 | 2 << 1 | 1).to_le_bytes()[..3]);
+    out.extend(block);
+    out
+}
+
+fn sequences(size: usize) -> Vec<u8> {
+    let (chunks, commit) = frames_with("zstd", size, &zstd_of_sequences());
+    chunks.export(&["zstd"], commit)
+}
+
+fn window(size: usize) -> Vec<u8> {
+    // A window of 2 TiB or nearly 100 MiB, and of what a block of 128 KiB is one byte.
+    let stored = |window: u8| {
+        let mut stored = vec![0x28, 0xb5, 0x2f, 0xfd, 0, window];
+        for last in [0, 0, 0, 0, 0, 0, 0, 1] {
+            stored.extend(&((FRAME_RAW_MAX as u32) << 3 | 1 << 1 | last).to_le_bytes()[..3]);
+            stored.push(BYTE);
+        }
+        stored
+    };
+    let mut chunks = Chunks::default();
+    while chunks.fits(size, 300) {
+        for window in [0x84, 0xff] {
+            let extent = (chunks.frames * 32, 32);
+            chunks.push(Kind::Data, &[extent], FRAME_RAW_MAX, &stored(window));
+        }
+    }
+    let mut commit = chunks.commit();
+    commit.data_pages = chunks.frames * 32;
+    commit.image_pages = commit.data_pages;
+    chunks.export(&["zstd"], commit)
+}
+
+/// What one compressor unpacks is work for the next one.
+fn two_compressors(size: usize) -> Vec<u8> {
+    // Empty blocks of zstd, and one of all bytes; packed by zstd.
+    let mut inner = b"\x28\xb5\x2f\xfd\x00\x58".to_vec();
+    inner.resize(6 + 3 * 40_000, 0);
+    inner.extend(&((FRAME_RAW_MAX as u32) << 3 | 1 << 1 | 1).to_le_bytes()[..3]);
+    inner.push(BYTE);
+    let (mut chunks, commit) = frames_with("zstd", size, &packed("zstd", &inner));
+    // Both were applied.
+    for (bytes, flags) in &mut chunks.all {
+        let mut rest = &mut bytes[..];
+        while *flags == 0 && !rest.is_empty() {
+            rest[9] = 3;
+            let len = crate::fuzzing::seal_frame(rest).expect("whole");
+            rest = &mut rest[len..];
+        }
+    }
+    chunks.export(&["zstd", "zstd"], commit)
+}
+
+/// The same frame, number and all.
+fn again(size: usize) -> Vec<u8> {
+    let stored = packed("lz4", &[BYTE; FRAME_RAW_MAX]);
+    let mut chunks = Chunks::default();
+    while chunks.fits(size, stored.len() + 80) {
+        chunks.push_as(0, Kind::Data, &[(0, 32)], FRAME_RAW_MAX, &stored);
+    }
+    let mut commit = chunks.commit();
+    commit.data_pages = chunks.frames * 32;
+    commit.image_pages = commit.data_pages;
+    chunks.export(&["lz4"], commit)
+}
+
+/// As many runs of pages as frames can have, and no index.
+fn no_index(size: usize) -> Vec<u8> {
+    let stored = packed("lz4", &[BYTE; FRAME_RAW_MAX]);
+    let mut chunks = Chunks::default();
+    while chunks.fits(size, stored.len() + 64 + 32 * 16) {
+        let first = chunks.frames * 64;
+        let extents: Vec<(u64, u32)> = (0..32).map(|n| (first + 2 * n, 1)).collect();
+        chunks.push(Kind::Data, &extents, FRAME_RAW_MAX, &stored);
+    }
+    let mut commit = chunks.commit();
+    commit.data_pages = chunks.frames * 32;
+    commit.image_pages = commit.data_pages;
+    chunks.export(&["lz4"], commit)
+}
+
+/// As many chunks as there can be, each with something wrong.
+fn chunks_of_nothing(size: usize) -> Vec<u8> {
+    let count = (size - AROUND) / (BLOCK + root::ENTRY_BYTES);
+    let chunks = Chunks {
+        all: vec![(vec![BYTE; 72], 0); count],
+        ..Chunks::default()
+    };
+    let mut commit = chunks.commit();
+    commit.frames = count as u64;
+    commit.data_pages = count as u64;
+    commit.image_pages = count as u64;
+    chunks.export(&["lz4"], commit)
+}
+
+/// A root in which all chunks are the same one.
+fn one_chunk(size: usize, count: usize) -> Vec<u8> {
+    let mut blocks = vec![0; (COMMIT_BLOCK as usize + 1) * BLOCK];
+    let chunk = Chunk {
+        block: (blocks.len() / BLOCK) as u64,
+        used: 72,
+        flags: 0,
+    };
+    blocks.resize(blocks.len() + BLOCK, BYTE);
+    let count = count.min((size - AROUND) / root::ENTRY_BYTES);
+    let mut table = vec![0; count * root::ENTRY_BYTES];
+    (0..count).for_each(|number| root::put(&mut table, number, &chunk).expect("possible"));
+    let commit = Commit {
+        image_pages: count as u64,
+        data_pages: count as u64,
+        frames: count as u64,
+        chunks: count as u64,
+        stored_bytes: 72 * count as u64,
+        ..Commit::default()
+    };
+    export(&["lz4"], blocks, &table, commit)
+}
+
+fn says_too_much(size: usize) -> Vec<u8> {
+    let (chunks, mut commit) = frames_with("lz4", size, &packed("lz4", &[BYTE; FRAME_RAW_MAX]));
+    commit.image_pages = RAM_PAGES;
+    commit.data_pages = RAM_PAGES;
+    commit.frames = RAM_PAGES;
+    commit.index_frames = RAM_PAGES / 2;
+    commit.stored_bytes = u64::MAX;
+    chunks.export(&["lz4"], commit)
+}
+
+fn says_too_little(size: usize) -> Vec<u8> {
+    let (chunks, mut commit) = frames_with("lz4", size, &packed("lz4", &[BYTE; FRAME_RAW_MAX]));
+    commit.image_pages = 32;
+    commit.data_pages = 32;
+    commit.frames = commit.chunks;
+    commit.index_frames = 1;
+    commit.stored_bytes = commit.chunks * 600;
+    chunks.export(&["lz4"], commit)
+}
+
+/// A swap area full of map blocks.
+fn block_map(size: usize) -> Vec<u8> {
+    const MAP: ImageId = ImageId(*b"identity of map.");
+    const UUID: [u8; 16] = *b"first swap area.";
+    let blocks = size / BLOCK - 2;
+    let mut map = BlockMap::new(vec![MapEntry::default(); blocks * codec::ENTRIES_PER_BLOCK]);
+    while map.append(0, 2 * map.total(), 1).is_ok() {}
+    let device = Device {
+        uuid: UUID,
+        blocks: 1 << 40,
+        major: 4000,
+        minor: 77,
+        signature_block: 0,
+        private: 0,
+        label: "/dev/first",
+    };
+    let mut out = vec![0; BLOCK];
+    out[1024] = 1;
+    out[1036..1052].copy_from_slice(&UUID);
+    let mut sb = samples::superblock();
+    sb.storage_word0 = 1;
+    sb.storage_private[..16].copy_from_slice(&MAP.0);
+    let record = Record {
+        role: Role::Primary,
+        map: MAP,
+        keep: 0,
+        primary: (4000, 77),
+    };
+    let last = sector::encode(&encoded(&sb), &record, true).expect("possible");
+    out[sector::SECTOR_AT..].copy_from_slice(&last);
+    let mut block = [0; BLOCK];
+    codec::encode_devices(&mut block, &MAP, &[device], 2, map.total()).expect("possible");
+    out.extend(block);
+    for number in 1..=blocks as u32 {
+        let next = if number == blocks as u32 {
+            0
+        } else {
+            u64::from(number) + 2
+        };
+        codec::encode_entries(&mut block, &MAP, &map, number, next).expect("possible");
+        out.extend(block);
+    }
+    out
+}
