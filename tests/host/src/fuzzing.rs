@@ -6,6 +6,11 @@
 //! checksum by chance and everything behind it would stay unseen.
 
 use std::collections::BTreeSet;
+use std::io::{Seek, Write};
+
+use dormouse_image::check::check;
+use dormouse_image::open::Opened;
+use dormouse_image::place::{Found, Place};
 
 use crate::blockmap::codec::{self, ChainReader};
 use crate::blockmap::{BlockMap, MapEntry};
@@ -22,13 +27,13 @@ use crate::netblock::proto::negotiate::Negotiation;
 use crate::netblock::proto::replies::{Event, Replies, Table, Want};
 use crate::netblock::proto::wire::Command;
 use crate::target::{self, Target};
-use crate::{encrypted, reader, samples};
+use crate::{encrypted, hostile, reader, samples};
 
 /// A fuzz target: its name, which is also that of its corpus, and its body.
 pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// Every fuzz target.
-pub const TARGETS: [FuzzTarget; 10] = [
+pub const TARGETS: [FuzzTarget; 11] = [
     ("superblock", superblock),
     ("header", header),
     ("frame", frame),
@@ -37,6 +42,7 @@ pub const TARGETS: [FuzzTarget; 10] = [
     ("blockmap", blockmap),
     ("target", target_string),
     ("image", image),
+    ("verify", verify),
     ("nbd", nbd),
     ("params", params),
 ];
@@ -280,6 +286,35 @@ pub fn image(data: &[u8]) {
     }
 }
 
+/// A file with an image, as `dormouse image verify` reads it: mark, map, all that describes it,
+/// every frame. Memory is within what a file of that size may take; who runs this measures it.
+pub fn verify(data: &[u8]) {
+    let mut sealed = data.to_vec();
+    // Whatever is too short for its seal is tried as it is.
+    if let Some(blocks) = sealed.get_mut(mark::FIRST_BLOCK as usize * BLOCK..) {
+        let _ = seal_image(blocks);
+    }
+    let mut file = tempfile::NamedTempFile::new().expect("a folder for files");
+    for data in [data, &sealed] {
+        file.as_file().set_len(0).expect("a file");
+        file.rewind().expect("a file");
+        file.write_all(data).expect("room");
+        let Ok(Found::Place(place)) = Place::find(&file.path().into(), 0) else {
+            continue;
+        };
+        let (Ok(superblock), Ok(disks)) = (place.superblock(), place.disks(&[])) else {
+            continue;
+        };
+        let Ok(opened) = Opened::open(&disks, superblock.clone()) else {
+            continue;
+        };
+        if let Ok(report) = check(&opened, None, |_| ()) {
+            assert_eq!(report.is_good(), report.faults.is_empty());
+            assert!(!report.is_good() || report.frames == opened.commit.frames);
+        }
+    }
+}
+
 /// What a server sends: the first byte says how much of it comes at once and what was asked, the
 /// rest is the negotiation and then replies. The first block of an export as well.
 pub fn nbd(data: &[u8]) {
@@ -402,34 +437,63 @@ fn nbd_session(structured: bool) -> Vec<u8> {
     bytes
 }
 
-// Makes the seals of all parts right that are where the sample image has them.
+// Makes the seals of all parts right, wherever the commit record and the root say they are.
 fn seal_image(blocks: &mut [u8]) -> image::Result {
     fn part(blocks: &mut [u8], block: u64) -> image::Result<&mut [u8]> {
-        let at = block as usize * BLOCK;
-        blocks.get_mut(at..).ok_or(Error::Truncated)
+        let at = usize::try_from(block)
+            .ok()
+            .and_then(|b| b.checked_mul(BLOCK));
+        at.and_then(|at| blocks.get_mut(at..))
+            .ok_or(Error::Truncated)
     }
     fn seal_len(part: &mut [u8], len: usize, crc_at: usize) -> image::Result<u32> {
         wire::seal(part.get_mut(..len).ok_or(Error::Truncated)?, crc_at)
     }
 
-    for block in [samples::DATA_BLOCK, samples::INDEX_BLOCK] {
-        let mut rest = part(blocks, block)?;
-        while rest.starts_with(&frame::MAGIC) {
-            let len = seal_frame(rest)?;
+    let commit = part(blocks, samples::COMMIT_BLOCK)?;
+    let mut r = wire::Reader::at(commit, 80)?;
+    let (root_block, root_len) = (r.u64()?, r.u64()?);
+    let root = part(blocks, root_block)?;
+    let root = root
+        .get(..root_len as usize)
+        .ok_or(Error::Truncated)?
+        .to_vec();
+    for entry in root.chunks(16) {
+        let Ok(chunk) = wire::Reader::new(entry).u64() else {
+            break;
+        };
+        let Ok(mut rest) = part(blocks, chunk) else {
+            continue;
+        };
+        let mut left = le32(entry, 8);
+        while left != 0 && rest.starts_with(&frame::MAGIC) {
+            let Ok(len) = seal_frame(rest) else { break };
             rest = rest.get_mut(len..).unwrap_or_default();
+            left = left.saturating_sub(len);
         }
     }
     let header = part(blocks, samples::HEADER_BLOCK)?;
     let header_crc = seal_len(header, le32(header, 16), header::CRC_AT)?;
-    let root_len = le32(part(blocks, samples::COMMIT_BLOCK)?, 88);
-    let root = part(blocks, samples::ROOT_BLOCK)?.get(..root_len);
-    let root_crc = wire::crc(root.ok_or(Error::Truncated)?);
     let commit = part(blocks, samples::COMMIT_BLOCK)?;
     let mut w = wire::Writer::at(commit, 96)?;
-    w.u32(root_crc)?;
+    w.u32(wire::crc(&root))?;
     w.u32(header_crc)?;
     seal_len(commit, BLOCK, commit::CRC_AT)?;
     Ok(())
+}
+
+/// The sample image as an export.
+fn export() -> Vec<u8> {
+    let first = mark::FIRST_BLOCK as usize * BLOCK;
+    let blocks = samples::image_bytes();
+    let mut device = vec![0; first];
+    let sb = samples::superblock_bytes();
+    let sb = sb.first_chunk().expect("a superblock");
+    let sector = mark::encode(sb, true, (first + blocks.len()) as u64);
+    let sector = sector.expect("a sample");
+    device[..sector.len()].copy_from_slice(&sector);
+    device.extend(blocks);
+    device
 }
 
 /// Returns a valid input of each target, which its corpus begins with.
@@ -465,6 +529,7 @@ pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             samples::map_blocks(&samples::block_map(300)).concat(),
         ),
         ("image", "small", image),
+        ("verify", "export", export()),
         ("nbd", "structured", nbd_session(true)),
         ("nbd", "simple", nbd_session(false)),
         (
@@ -483,6 +548,10 @@ pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("nbd6", "nbd://[2001:db8::1]/swap"),
         ("size", "512M"),
     ];
+    let hostile = hostile::ALL
+        .iter()
+        .filter_map(|sort| Some((sort.seed?, sort.make)));
+    seeds.extend(hostile.map(|(name, make)| ("verify", name, make(hostile::SEED_BYTES))));
     seeds.extend(texts.map(|(name, text)| ("target", name, text.into())));
     seeds
 }

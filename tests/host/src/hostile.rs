@@ -26,7 +26,12 @@ pub struct Sort {
     pub is_good: bool,
     /// Whether a core of it takes much disk.
     pub has_pages: bool,
+    /// Name of its sample in the corpus of the fuzz target `verify`, if it has one.
+    pub seed: Option<&'static str>,
 }
+
+/// Bytes of such a sample.
+pub const SEED_BYTES: usize = 62 * BLOCK;
 
 const fn kind(name: &'static str, make: fn(usize) -> Vec<u8>) -> Sort {
     Sort {
@@ -34,6 +39,7 @@ const fn kind(name: &'static str, make: fn(usize) -> Vec<u8>) -> Sort {
         make,
         is_good: false,
         has_pages: false,
+        seed: None,
     }
 }
 
@@ -41,6 +47,15 @@ const fn good(name: &'static str, make: fn(usize) -> Vec<u8>) -> Sort {
     Sort {
         is_good: true,
         ..kind(name, make)
+    }
+}
+
+impl Sort {
+    const fn with_seed(self, name: &'static str) -> Sort {
+        Sort {
+            seed: Some(name),
+            ..self
+        }
     }
 }
 
@@ -56,16 +71,16 @@ pub const ALL: &[Sort] = &[
     kind("index of one entry, zstd", |size| one_entry("zstd", size)),
     kind("index of one entry, lz4", |size| one_entry("lz4", size)),
     kind("index of one entry, lzo", |size| one_entry("lzo", size)),
-    kind("index of one entry in few frames", one_entry_believed),
-    kind("index of pages here and there", here_and_there),
+    kind("index of one entry in few frames", one_entry_believed).with_seed("one-entry"),
+    kind("index of pages here and there", here_and_there).with_seed("here-and-there"),
     good("index of as many runs as there may be", many_runs),
     full("index in a bad order", in_a_bad_order),
     good("index of all pages there can be", all_pages),
     kind("index of few pages in many entries", overlapping),
-    full("frames of zstd", |size| frames_of("zstd", size)),
+    full("frames of zstd", |size| frames_of("zstd", size)).with_seed("frames"),
     full("frames of lz4", |size| frames_of("lz4", size)),
     full("frames of lzo", |size| frames_of("lzo", size)),
-    kind("frames that zstd never ends to unpack", sequences),
+    kind("frames that zstd never ends to unpack", sequences).with_seed("sequences"),
     kind("frames with a window of gigabytes", window),
     good("frames of two compressors", two_compressors),
     kind("one frame again and again", again),
@@ -79,7 +94,7 @@ pub const ALL: &[Sort] = &[
     }),
     kind("a commit record that says too much", says_too_much),
     kind("a commit record that says too little", says_too_little),
-    kind("a block map of one block here and there", block_map),
+    kind("a block map of one block here and there", block_map).with_seed("block-map"),
 ];
 
 /// Memory of the machine, as its header says.

@@ -33,44 +33,6 @@ fn setting(name: &str, default: u64) -> u64 {
     }
 }
 
-impl Random {
-    fn mutate(&mut self, bytes: &mut Vec<u8>, others: &[Vec<u8>]) {
-        const WORDS: [u64; 8] = [0, 1, 0x7f, 0xff, 0xffff, 0x7fff_ffff, 0xffff_ffff, u64::MAX];
-        let at = self.below(bytes.len());
-        match self.below(7) {
-            0 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
-            1 if at < bytes.len() => bytes[at] = self.below(256) as u8,
-            2 => {
-                // A number at the edge of its width.
-                let word = WORDS[self.below(WORDS.len())].to_le_bytes();
-                let width = [1, 2, 4, 8][self.below(4)];
-                for (to, from) in bytes.iter_mut().skip(at).zip(&word[..width]) {
-                    *to = *from;
-                }
-            }
-            3 => bytes.truncate(at),
-            4 => bytes.insert(at, self.below(256) as u8),
-            5 => {
-                // A piece of this or another input, somewhere else.
-                let other = &others[self.below(others.len())];
-                let from = self.below(other.len());
-                let len = self.below(64).min(other.len() - from);
-                for (to, from) in bytes.iter_mut().skip(at).zip(&other[from..from + len]) {
-                    *to = *from;
-                }
-            }
-            _ => {
-                let len = self.below(16);
-                bytes
-                    .iter_mut()
-                    .skip(at)
-                    .take(len)
-                    .for_each(|byte| *byte = 0);
-            }
-        }
-    }
-}
-
 fn replay(&(name, body): &FuzzTarget) {
     let corpus = corpus(name);
     assert!(!corpus.is_empty(), "{name} has no corpus");

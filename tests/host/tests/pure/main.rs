@@ -12,6 +12,7 @@ mod fuzz_replay;
 mod golden;
 mod headers;
 mod indexes;
+mod ledgers;
 mod maps;
 mod plans;
 mod random;
