@@ -101,10 +101,7 @@ pub fn run(paths: &Paths, args: Args) -> Result<bool> {
         !args.icount || args.rows.iter().all(|rows| *rows == Rows::Swsusp),
         "instructions are counted in rows with swsusp only"
     );
-    let mut compressors = args.compressor.clone();
-    if compressors.is_empty() {
-        compressors = ["lzo", "lz4", "zstd", "none"].map(str::to_string).to_vec();
-    }
+    let compressors = compressors(&args.compressor, args.icount)?;
     let system = match &args.bzimage {
         Some(kernel) => system::of(paths, kernel, &args.ko)?,
         None => system::built(paths, Config::Guest)?,
@@ -146,6 +143,24 @@ pub fn run(paths: &Paths, args: Args) -> Result<bool> {
     }
     print!("{}", compare::table(&others));
     Ok(true)
+}
+
+/// Why no instructions are counted without compressing.
+const WAITS: &str = "with \"none\" the processor waits for the disk, and the guest's clock, which \
+                     is to count instructions, runs meanwhile";
+
+/// The compressors of rows with swsusp: those that were `named`, or all.
+fn compressors(named: &[String], icount: bool) -> Result<Vec<String>> {
+    let mut all = named.to_vec();
+    if all.is_empty() {
+        all = ["lzo", "lz4", "zstd", "none"].map(str::to_string).to_vec();
+    }
+    if icount && all.iter().any(|name| name == "none") {
+        ensure!(named.is_empty(), "{WAITS}");
+        eprintln!("left out: {WAITS}");
+        all.retain(|name| name != "none");
+    }
+    Ok(all)
 }
 
 /// The groups of rows that were asked for.
@@ -233,4 +248,19 @@ fn measure(args: &Args, setup: &Setup, compressor: &str) -> Result<Option<Pair>>
         report::table(std::slice::from_ref(&pair), setup.icount)
     );
     Ok(Some(pair))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_is_not_counted() {
+        let none = ["none".to_string()];
+        assert_eq!(compressors(&[], false).unwrap().len(), 4);
+        assert_eq!(compressors(&none, false).unwrap(), none);
+        assert_eq!(compressors(&[], true).unwrap(), ["lzo", "lz4", "zstd"]);
+        let error = compressors(&none, true).unwrap_err();
+        assert!(error.to_string().contains("waits for the disk"), "{error}");
+    }
 }
