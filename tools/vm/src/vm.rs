@@ -40,6 +40,10 @@ pub struct System {
     pub accel: Accel,
     /// Folder for kernel logs; the machine's own temporary one when `None`.
     pub logs: Option<PathBuf>,
+    /// How many times longer things take than with a kernel that checks little.
+    pub slowness: u32,
+    /// Memory that the kernel's own checks take, in MiB.
+    pub more_mib: u32,
 }
 
 /// How a boot ended up in user space.
@@ -104,8 +108,9 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// A machine of `system` with 512 MiB, two processors and no disk.
+    /// A machine of `system` with 512 MiB for use, two processors and no disk.
     pub fn new(system: System) -> Self {
+        let patience = Duration::from_secs(180) * system.slowness;
         Vm {
             system,
             mem_mib: 512,
@@ -119,8 +124,8 @@ impl Vm {
             display: None,
             extra: Vec::new(),
             echo: false,
-            boot_timeout: Duration::from_secs(180),
-            run_timeout: Duration::from_secs(180),
+            boot_timeout: patience,
+            run_timeout: patience,
             allowed: Vec::new(),
             folder: None,
             running: None,
@@ -186,7 +191,7 @@ impl Vm {
             kernel: self.system.kernel.clone(),
             initramfs,
             append: append.join(" "),
-            mem_mib: self.mem_mib,
+            mem_mib: self.mem_mib + self.system.more_mib,
             smp: self.smp,
             disks: self.disks.clone(),
             network: self.network,

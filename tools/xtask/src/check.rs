@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::kernel::Config;
 use crate::paths::Paths;
 
 mod dist;
@@ -28,6 +29,9 @@ pub struct Args {
     /// Scenarios that run at the same time
     #[arg(long, default_value_t = default_jobs())]
     jobs: usize,
+    /// Kernel of the scenarios
+    #[arg(long, value_enum, default_value = "debug")]
+    config: Config,
 }
 
 /// Guests have two processors and wait a lot, so two of them share two well.
@@ -116,7 +120,7 @@ pub fn run(paths: &Paths, args: &Args) -> Result<bool> {
     }
     if !scenarios.is_empty() {
         println!("== scenarios");
-        total.add(scenarios::run(paths, &scenarios, args.jobs));
+        total.add(scenarios::run(paths, args.config, &scenarios, args.jobs));
     }
     // A filter that fits nothing must not look like success.
     if total == Tally::default() {

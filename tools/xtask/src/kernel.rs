@@ -80,10 +80,7 @@ impl Built {
 /// Missing packages, room or memory; a patch, a configuration or a source that
 /// does not fit.
 pub fn build(paths: &Paths, config: Config) -> Result<Built> {
-    packages::ensure_kernel()?;
-    if config == Config::Debian {
-        packages::ensure(packages::DEB)?;
-    }
+    ensure(config)?;
     // A folder that is done never changes, so nobody has to be waited for.
     let folder = result(paths, config, &paths.root)?;
     if folder.join(DONE).exists() {
@@ -95,6 +92,16 @@ pub fn build(paths: &Paths, config: Config) -> Result<Built> {
     Built::read(&folder)
 }
 
+/// Installs what is missing to build `config`.
+fn ensure(config: Config) -> Result<()> {
+    packages::ensure_kernel()?;
+    match config {
+        Config::Debian => packages::ensure(packages::DEB),
+        Config::Kasan => packages::ensure(packages::CLANG),
+        _ => Ok(()),
+    }
+}
+
 /// kbuild's folder of `config` in the state that belongs to the checkout, to
 /// build modules outside of the tree against.
 ///
@@ -102,7 +109,7 @@ pub fn build(paths: &Paths, config: Config) -> Result<Built> {
 ///
 /// As [`build`].
 pub fn build_folder(paths: &Paths, config: Config) -> Result<PathBuf> {
-    packages::ensure_kernel()?;
+    ensure(config)?;
     let _lock = lock(paths)?;
     Ok(make(paths, config)?.0)
 }
@@ -168,7 +175,7 @@ fn key(paths: &Paths, config: Config, ours: &Path) -> Result<String> {
     let mut key = Key::default();
     key.text(config.name());
     key.text(&tree::version()?);
-    key.text(&host::version()?);
+    key.text(&host::version(config.compiler())?);
     key.files(&paths.root, &tree::patches(paths))?;
     for fragment in config.fragments(paths) {
         key.files(&paths.root, &fragment)?;

@@ -45,6 +45,9 @@ const KERNEL: &[Need] = &[
     need(&["libclang-19-dev", "libclang-16-dev"], "bindgen"),
 ];
 
+/// What building a kernel with KASAN takes.
+pub const CLANG: &[Need] = &[need(&["clang-19"], "C compiler, for KASAN beside Rust")];
+
 /// What running guests takes.
 pub const GUEST: &[Need] = &[
     need(&["qemu-system-x86"], "runs guests"),

@@ -19,7 +19,9 @@ use crate::{guest, packages};
 /// When something cannot be built or installed.
 pub fn built(paths: &Paths, config: Config) -> Result<System> {
     let built = kernel::build(paths, config)?;
-    of(paths, &built.kernel(), &built.modules)
+    let mut system = of(paths, &built.kernel(), &built.modules)?;
+    (system.slowness, system.more_mib) = config.cost();
+    Ok(system)
 }
 
 /// One with all modules built into its kernel, if it is `wanted`.
@@ -47,6 +49,8 @@ pub fn of(paths: &Paths, kernel: &Path, modules: &[PathBuf]) -> Result<System> {
         client,
         accel: Accel::Tcg,
         logs: None,
+        slowness: 1,
+        more_mib: 0,
     };
     system.accel = accel::best(&system, &paths.cache)?;
     Ok(system)

@@ -13,7 +13,7 @@ use crate::disk::{parse_size, Disk};
 use crate::qemu::Display;
 
 impl Vm {
-    /// Sets the memory, in MiB, for later boots.
+    /// Sets the memory for later boots, in MiB, without what the kernel's own checks take.
     pub fn mem(mut self, mib: u32) -> Self {
         self.mem_mib = mib;
         self
@@ -67,15 +67,15 @@ impl Vm {
         self
     }
 
-    /// How long a boot may take.
+    /// How long a boot may take, with a kernel that checks little.
     pub fn boot_timeout(mut self, timeout: Duration) -> Self {
-        self.boot_timeout = timeout;
+        self.boot_timeout = timeout * self.system.slowness;
         self
     }
 
-    /// How long a command may take.
+    /// How long a command may take, with a kernel that checks little.
     pub fn run_timeout(mut self, timeout: Duration) -> Self {
-        self.run_timeout = timeout;
+        self.run_timeout = timeout * self.system.slowness;
         self
     }
 

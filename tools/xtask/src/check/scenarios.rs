@@ -34,9 +34,9 @@ pub fn list(only: Option<&str>) -> Vec<Named> {
     named.filter(wanted).collect()
 }
 
-/// Runs `scenarios`, `jobs` of them at the same time. When their kernel does
-/// not build, all of them failed.
-pub fn run(paths: &Paths, scenarios: &[Named], jobs: usize) -> Tally {
+/// Runs `scenarios` on the kernel `config`, `jobs` of them at the same time.
+/// When a kernel does not build, all of them failed.
+pub fn run(paths: &Paths, config: Config, scenarios: &[Named], jobs: usize) -> Tally {
     let failed = |error: anyhow::Error| {
         println!("{error:#}");
         Tally {
@@ -44,7 +44,7 @@ pub fn run(paths: &Paths, scenarios: &[Named], jobs: usize) -> Tally {
             failed: scenarios.len(),
         }
     };
-    let (lab, logs) = match prepare(paths, scenarios) {
+    let (lab, logs) = match prepare(paths, config, scenarios) {
         Ok(prepared) => prepared,
         Err(error) => return failed(error),
     };
@@ -66,14 +66,14 @@ pub fn run(paths: &Paths, scenarios: &[Named], jobs: usize) -> Tally {
     total.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn prepare(paths: &Paths, scenarios: &[Named]) -> Result<(Lab, PathBuf)> {
+fn prepare(paths: &Paths, config: Config, scenarios: &[Named]) -> Result<(Lab, PathBuf)> {
     let lab = Lab {
-        system: system::built(paths, Config::Debug)?,
+        system: system::built(paths, config)?,
         builtin: system::builtin(paths, scenarios.iter().any(|(_, one)| one.builtin))?,
         build: scenarios
             .iter()
             .any(|(_, one)| one.build)
-            .then(|| kernel::build_folder(paths, Config::Debug))
+            .then(|| kernel::build_folder(paths, config))
             .transpose()?,
         debian: debian::machine,
     };
@@ -89,9 +89,10 @@ pub fn one((name, scenario): &Named, lab: &Lab, logs: PathBuf) -> Tally {
     let mut lab = lab.clone();
     lab.system.logs = Some(logs.clone());
     let (limit, work) = (limit(scenario), scenario.run);
-    let result = lab
-        .of(scenario)
-        .and_then(|lab| limit::within(limit, &logs, move || work(&lab)));
+    let result = lab.of(scenario).and_then(|lab| {
+        let limit = limit * lab.system.slowness;
+        limit::within(limit, &logs, move || work(&lab))
+    });
     let seconds = start.elapsed().as_secs();
     match result {
         Ok(()) => println!("ok     {name} ({seconds} s)"),

@@ -25,6 +25,12 @@ pub enum Config {
     Builtin,
     /// The guest with debugging information, for crash
     Dwarf,
+    /// The debug guest with failures to inject and a search for leaks
+    Faults,
+    /// The same with checks of all accesses to memory
+    Kasan,
+    /// The debug guest with a search for data races
+    Kcsan,
     /// User-mode Linux with the KUnit suites
     #[value(skip)]
     Uml,
@@ -39,6 +45,9 @@ impl Config {
             Config::Debian => "debian",
             Config::Builtin => "builtin",
             Config::Dwarf => "dwarf",
+            Config::Faults => "faults",
+            Config::Kasan => "kasan",
+            Config::Kcsan => "kcsan",
             Config::Uml => "uml",
         }
     }
@@ -46,6 +55,26 @@ impl Config {
     /// Its build folder, relative to the tree.
     pub fn output(self) -> String {
         format!("o-{}", self.name())
+    }
+
+    /// The C compiler. KASAN in Rust code is that of LLVM, and the kernel wants
+    /// the same in C.
+    pub fn compiler(self) -> &'static str {
+        match self {
+            Config::Kasan => "clang-19",
+            _ => "gcc",
+        }
+    }
+
+    /// What its checks cost a guest: how many times longer things take, and how
+    /// much more memory they need, in MiB.
+    pub fn cost(self) -> (u32, u32) {
+        match self {
+            Config::Faults => (2, 64),
+            Config::Kasan => (5, 256),
+            Config::Kcsan => (5, 64),
+            _ => (1, 0),
+        }
     }
 
     /// What has to be made.
@@ -63,6 +92,7 @@ impl Config {
             Config::Uml => &["ARCH=um"],
             // The package of the kernel alone, without its headers.
             Config::Debian => &["ARCH=x86_64", "DPKG_FLAGS=--rules-target=binary-image"],
+            Config::Kasan => &["ARCH=x86_64", "CC=clang-19"],
             _ => &["ARCH=x86_64"],
         }
     }
@@ -76,6 +106,22 @@ impl Config {
             Config::Debian => vec![file("guest.config"), file("debian.config")],
             Config::Builtin => vec![file("guest.config"), file("builtin.config")],
             Config::Dwarf => vec![file("guest.config"), file("dwarf.config")],
+            Config::Faults => vec![
+                file("guest.config"),
+                file("debug.config"),
+                file("faults.config"),
+            ],
+            Config::Kasan => vec![
+                file("guest.config"),
+                file("debug.config"),
+                file("faults.config"),
+                file("kasan.config"),
+            ],
+            Config::Kcsan => vec![
+                file("guest.config"),
+                file("debug.config"),
+                file("kcsan.config"),
+            ],
             Config::Uml => vec![paths.root.join("kunit/.kunitconfig")],
         }
     }

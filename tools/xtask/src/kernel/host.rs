@@ -103,14 +103,15 @@ impl Toolchain {
     }
 }
 
-/// Versions of all compilers, as far as they decide what is built.
+/// Versions of all compilers, with `cc` for C, as far as they decide what is
+/// built.
 ///
 /// # Errors
 ///
 /// When a compiler cannot be run.
-pub fn version() -> Result<String> {
+pub fn version(cc: &str) -> Result<String> {
     let mut text = format!("bindgen {BINDGEN}\n");
-    for program in ["/usr/bin/rustc", "gcc"] {
+    for program in ["/usr/bin/rustc", cc] {
         let output = Command::new(program).arg("--version").output();
         let output = output.with_context(|| format!("cannot run {program}"))?;
         text.push_str(&String::from_utf8_lossy(&output.stdout));
