@@ -90,6 +90,7 @@ attributes! {
     "image_size_limit": Some(numbers::show_limit), Some(numbers::store_limit);
     "keep_running": Some(numbers::show_kept), Some(numbers::store_kept);
     "allow_abort": Some(numbers::show_allow_abort), Some(numbers::store_allow_abort);
+    "freeze_filesystems": Some(numbers::show_freeze), Some(numbers::store_freeze);
     "start": None, Some(actions::store_start);
     "resume": None, Some(actions::store_resume);
     "abort": None, Some(actions::store_abort);

@@ -8,11 +8,14 @@
 //!
 //! 1. `begin`: nothing is frozen; settings are resolved and pinned.
 //! 2. `prepare`: user tasks are frozen; memory is freed and reserved, storage
-//!    is reserved, the superblock says that a save is under way.
-//! 3. `frozen`: kernel threads are frozen too; the last chance to stop cheaply.
+//!    is reserved, the superblock says that a save is under way. In the end
+//!    filesystems are frozen.
+//! 3. `frozen`: kernel threads are frozen too; what is on the devices of
+//!    filesystems is noted; the last chance to stop cheaply.
 //! 4. `snapshot`: one CPU, interrupts off; the pages are copied.
 //! 5. `write`: devices work again; the image is written and committed.
-//! 6. `end`, after the machine did not go down, or in the restored kernel.
+//! 6. `end`, after the machine did not go down, or in the restored kernel:
+//!    filesystems are thawed.
 //!
 //! `discard` takes everything back: after a failure of any later step, after
 //! the power-down came back, and in the restored kernel. Loading: `check`,
@@ -20,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+mod hold;
 mod lookout;
 mod mounts;
 mod open;
@@ -34,6 +38,7 @@ use crate::image::superblock::{self, Superblock};
 use crate::progress::Step;
 use crate::registry;
 use crate::storage::{Signature, Space};
+use crate::sys::filesystems::Frozen;
 use crate::sys::hibernate::{self, Hooks};
 use crate::sys::trycell::{Restored, TryCell};
 use kernel::prelude::*;
@@ -50,6 +55,8 @@ struct State {
     /// While tasks are frozen.
     lookout: Option<Lookout>,
     save: Option<Save>,
+    /// Filesystems that hold still until the end.
+    held: Option<Frozen>,
     /// A save that was undone but for the mark of its image.
     marked: Option<Save>,
     resume: Option<Resume>,
@@ -59,6 +66,7 @@ static STATE: TryCell<State> = TryCell::new(State {
     plan: None,
     lookout: None,
     save: None,
+    held: None,
     marked: None,
     resume: None,
 });
@@ -173,17 +181,37 @@ impl Hooks for Cycle {
             lookout.user_is_frozen();
         }
         let plan = state.plan.as_ref().ok_or(EINVAL)?;
+        let freeze = plan.freeze_filesystems;
         let save = Save::prepare(engine, plan)
             .map_err(|e| engine.fail(e, format_args!("the save could not be prepared")))?;
-        state.save = Some(save);
-        Ok(())
+        if !freeze {
+            engine.report.warn(format_args!(
+                "filesystems are not frozen: the setting freeze_filesystems is 0"
+            ));
+            state.save = Some(save);
+            return Ok(());
+        }
+        // Last, as to allocate memory may need a filesystem.
+        match hold::freeze(engine) {
+            Ok(held) => {
+                state.held = Some(held);
+                state.save = Some(save);
+                Ok(())
+            }
+            Err(e) => {
+                state.marked = save.give_up(engine);
+                Err(e)
+            }
+        }
     }
 
     fn frozen(&self) -> Result {
         let engine = engine::get()?;
         engine.progress.enter(Step::Snapshot);
+        let mut state = STATE.try_borrow().ok_or(EBUSY)?;
         // All that were to freeze have done so.
-        STATE.try_borrow().ok_or(EBUSY)?.lookout = None;
+        state.lookout = None;
+        state.save.as_mut().ok_or(EINVAL)?.look_at_mounts(engine)?;
         engine.go_on()
     }
 
@@ -239,6 +267,8 @@ impl Hooks for Cycle {
             say_why(engine, Error::from_errno(errno), lookout.as_ref());
         }
         if let Some(mut state) = STATE.try_borrow() {
+            // Whatever comes after it may need them.
+            state.held = None;
             if let Some(save) = state.marked.take() {
                 save.unmark(engine);
             }

@@ -88,6 +88,8 @@ pub struct Settings {
     pub kept: Kept,
     /// Whether somebody may stop a cycle.
     pub allow_abort: bool,
+    /// Whether filesystems are frozen before the snapshot.
+    pub freeze_filesystems: bool,
 }
 
 /// What is to become of the machine when an image is complete.
@@ -175,6 +177,7 @@ impl Engine {
                 image_size_limit: 0,
                 kept: [0; MOST_KEPT],
                 allow_abort: true,
+                freeze_filesystems: true,
             }, "dormouse::settings"),
             requests <- new_mutex!(Requests {
                 start: false,

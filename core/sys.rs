@@ -40,6 +40,8 @@ pub mod cmdline;
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub mod file;
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+pub mod filesystems;
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub mod pages;
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub mod restore;

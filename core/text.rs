@@ -36,6 +36,14 @@ impl<const N: usize> Text<N> {
         text
     }
 
+    /// The text that ends at the first NUL of `bytes`, as C keeps it; a
+    /// question mark for one that is not UTF-8.
+    pub fn until_nul(bytes: &[u8]) -> Self {
+        let text = bytes.split(|&byte| byte == 0).next().unwrap_or(&[]);
+        let text = core::str::from_utf8(text).unwrap_or("?");
+        Text::format(format_args!("{text}"))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         let bytes = self.bytes.get(..self.len).unwrap_or(&[]);
@@ -101,6 +109,14 @@ mod tests {
         assert_eq!(text.as_str(), "abc");
         let text = Text::<5>::format(format_args!("abc\u{e9}"));
         assert_eq!(text.as_str(), "abc\u{e9}");
+    }
+
+    #[test]
+    fn ends_at_the_first_nul() {
+        assert_eq!(Text::<8>::until_nul(b"ext4\0x\0").as_str(), "ext4");
+        assert_eq!(Text::<8>::until_nul(b"ext4").as_str(), "ext4");
+        assert_eq!(Text::<8>::until_nul(b"").as_str(), "");
+        assert_eq!(Text::<8>::until_nul(b"\xff\0").as_str(), "?");
     }
 
     #[test]

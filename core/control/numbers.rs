@@ -34,6 +34,15 @@ pub(super) fn store_allow_abort(engine: &Engine, value: &str) -> Result {
     engine.configure(|s| s.allow_abort = allowed)
 }
 
+pub(super) fn show_freeze(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
+    print(out, u8::from(engine.settings(|s| s.freeze_filesystems)))
+}
+
+pub(super) fn store_freeze(engine: &Engine, value: &str) -> Result {
+    let freeze = target::parse_bool(value).map_err(|why| invalid("freeze_filesystems", why))?;
+    engine.configure(|s| s.freeze_filesystems = freeze)
+}
+
 pub(super) fn show_threads(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
     print(out, engine.settings(|s| s.threads))
 }

@@ -12,62 +12,151 @@
 use crate::blockspace;
 use crate::engine::Engine;
 use crate::errno;
+use crate::freezer::Kept;
 use crate::image::filesystem::{Filesystem, Uuid};
 use crate::image::header::{Header, HeaderBuilder, Mounted, MOUNTED_MAX};
 use crate::sys::block::{self, BlockDevice, DevT};
+use crate::sys::{filesystems, hibernate};
 use crate::text::Text;
+use core::fmt;
 use kernel::prelude::*;
 
-/// Devices with mounted filesystems, open.
+/// A device of a mounted filesystem.
+struct Mount {
+    device: BlockDevice,
+    /// What is on it, as it was before the snapshot.
+    found: Option<Filesystem>,
+    /// Sectors written to it at the snapshot, by anybody and by the writer.
+    written: u64,
+    own: u64,
+}
+
+/// The devices of mounted filesystems, open.
 pub(super) struct Mounts {
-    devices: KVec<BlockDevice>,
+    list: KVec<Mount>,
 }
 
 impl Mounts {
-    /// Finds them. May sleep; nothing is frozen yet.
+    /// Finds them. User tasks are frozen, so that no other is mounted after
+    /// this. May sleep and allocate.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub(super) fn find() -> Result<Mounts> {
-        let (numbers, there) = block::mounted(MOUNTED_MAX)?;
-        let mut devices = KVec::with_capacity(numbers.len(), GFP_KERNEL)?;
+        let (numbers, there) = filesystems::devices(MOUNTED_MAX)?;
+        let mut list = KVec::with_capacity(numbers.len(), GFP_KERNEL)?;
         for &dev in numbers.iter() {
             match BlockDevice::open(dev, false, false) {
-                Ok(device) => devices.push(device, GFP_KERNEL)?,
+                Ok(device) => list.push(
+                    Mount {
+                        device,
+                        found: None,
+                        written: 0,
+                        own: 0,
+                    },
+                    GFP_KERNEL,
+                )?,
                 Err(e) => unseen(format_args!("on {dev}"), e),
             }
         }
         if there > numbers.len() {
             pr_warn!(
-                "{} filesystems are mounted, and only {} of them are looked at when the image is resumed\n",
+                "{} devices have mounted filesystems, and only {} of them are looked at\n",
                 there,
                 MOUNTED_MAX
             );
         }
-        Ok(Mounts { devices })
+        block::count_own(&numbers);
+        Ok(Mounts { list })
     }
 
-    /// Writes into a header what they are like now, on their media. Tasks and
-    /// kernel threads are frozen, and nothing of them is under way. May sleep.
+    /// Looks at what is on them. They are frozen; devices are live. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` for a device that does not answer: to suspend it would take
+    /// for ever. The reason is recorded.
+    pub(super) fn look(&mut self, engine: &Engine) -> Result {
+        for mount in self.list.iter_mut() {
+            let name = mount.device.name();
+            if !mount.device.counts() {
+                engine.report.warn(format_args!(
+                    "what is written to {name} is not counted, as its queue/iostats is 0: a write behind the image would not be seen"
+                ));
+            }
+            mount.found = match blockspace::filesystem(&mount.device) {
+                Err(e) if e == errno::error(errno::ETIMEDOUT) => {
+                    return Err(engine.fail(
+                        e,
+                        format_args!("{name}, which has a mounted filesystem, does not answer: it stands still, or what serves it was frozen"),
+                    ));
+                }
+                Err(e) => {
+                    unseen(format_args!("on {name}"), e);
+                    None
+                }
+                Ok(found) => found,
+            };
+        }
+        Ok(())
+    }
+
+    /// Notes how much was written to each of them. In the snapshot, with
+    /// interrupts off.
+    pub(super) fn note_written(&mut self) {
+        for mount in self.list.iter_mut() {
+            mount.written = mount.device.written();
+            mount.own = mount.device.own_written();
+        }
+    }
+
+    /// Makes sure that they are as they were at the snapshot, but for what the
+    /// writer wrote there. `kept` are the tasks that were kept running. May
+    /// sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` when something else was written, or when there is another
+    /// filesystem now; the reason is recorded.
+    pub(super) fn unchanged(&self, engine: &Engine, kept: &Kept) -> Result {
+        for mount in self.list.iter() {
+            let written = mount.device.written().saturating_sub(mount.written);
+            let own = mount.device.own_written().saturating_sub(mount.own);
+            let name = mount.device.name();
+            if written > own {
+                let bytes = written.saturating_sub(own).saturating_mul(512);
+                return Err(engine.fail(
+                    errno::error(errno::ESTALE),
+                    format_args!("{bytes} bytes were written to {name}, which has a mounted filesystem, after the snapshot: the image would damage it, so it was given up; {}", Suspects(kept)),
+                ));
+            }
+            let Some(was) = &mount.found else {
+                continue;
+            };
+            let now = blockspace::filesystem(&mount.device);
+            if !matches!(&now, Ok(Some(now)) if now == was) {
+                return Err(engine.fail(
+                    errno::error(errno::ESTALE),
+                    format_args!("the filesystem on {name} is not as it was at the snapshot, or cannot be read: the image would damage it, so it was given up; {}", Suspects(kept)),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes into a header what is on them.
     ///
     /// # Errors
     ///
     /// `ENOSPC` when the header is full.
     pub(super) fn record(&self, builder: &mut HeaderBuilder<'_>) -> Result {
-        for device in self.devices.iter() {
-            let (name, dev) = (device.name(), device.dev());
-            let found = match blockspace::filesystem(device) {
-                Ok(Some(found)) => found,
-                // Neither ext4 nor xfs nor btrfs.
-                Ok(None) => {
-                    unseen(format_args!("on {name}"), errno::error(errno::EOPNOTSUPP));
-                    continue;
-                }
-                Err(e) => {
-                    unseen(format_args!("on {name}"), e);
-                    continue;
-                }
+        for mount in self.list.iter() {
+            let (name, dev) = (mount.device.name(), mount.device.dev());
+            let Some(found) = &mount.found else {
+                // Neither ext4 nor xfs nor btrfs, or it could not be read.
+                unseen(format_args!("on {name}"), errno::error(errno::EOPNOTSUPP));
+                continue;
             };
             builder.mounted(&Mounted {
                 uuid: found.uuid,
@@ -75,6 +164,27 @@ impl Mounts {
                 fingerprint: found.fingerprint,
                 name: name.as_str(),
             })?;
+        }
+        Ok(())
+    }
+}
+
+/// Who may have written behind the image, for a message.
+struct Suspects<'a>(&'a Kept);
+
+impl fmt::Display for Suspects<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut first = true;
+        for &pid in self.0.iter().filter(|&&pid| pid != 0) {
+            let Some(name) = hibernate::task_name(pid) else {
+                continue;
+            };
+            let before = if first { "kept running were" } else { "," };
+            first = false;
+            write!(f, "{before} {pid} ({name})")?;
+        }
+        if first {
+            return f.write_str("no task was kept running, so a part of the kernel wrote");
         }
         Ok(())
     }

@@ -5,7 +5,6 @@
 
 #![forbid(unsafe_code)]
 
-use super::mounts::Mounts;
 use crate::engine::{Choice, Engine, Settings, MOST_WORKERS};
 use crate::freezer::{Freezer, Kept};
 use crate::image::PAGE;
@@ -17,7 +16,6 @@ use crate::sys::thread;
 use crate::target::TARGET_MAX;
 use crate::text::Text;
 use kernel::prelude::*;
-use kernel::sync::Arc;
 
 /// What a save will be made with. Dropping it thaws what the freezer did.
 pub(super) struct Plan {
@@ -31,11 +29,11 @@ pub(super) struct Plan {
     pub workers: usize,
     /// Most pages in the image; zero for no limit.
     pub limit: usize,
-    /// What is mounted.
-    pub mounts: Arc<Mounts>,
+    /// Whether filesystems are frozen.
+    pub freeze_filesystems: bool,
     target: Text<TARGET_MAX>,
     // Undone by its own drop, last.
-    _stopped: Stopped,
+    stopped: Stopped,
 }
 
 /// The freezer at work. Dropping it ends that.
@@ -88,6 +86,7 @@ struct Chosen {
     threads: usize,
     limit: u64,
     kept: Kept,
+    freeze_filesystems: bool,
 }
 
 fn name<T: ?Sized>(choice: &Choice<T>) -> Option<Text<32>> {
@@ -112,6 +111,7 @@ impl Chosen {
             threads: s.threads,
             limit: s.image_size_limit,
             kept: s.kept,
+            freeze_filesystems: s.freeze_filesystems,
         }
     }
 }
@@ -200,10 +200,15 @@ impl Plan {
             limit: usize::try_from(chosen.limit)
                 .unwrap_or(usize::MAX)
                 .div_ceil(PAGE),
-            mounts: Arc::new(Mounts::find()?, GFP_KERNEL)?,
+            freeze_filesystems: chosen.freeze_filesystems,
             target: chosen.target,
-            _stopped: stopped,
+            stopped: stopped,
         })
+    }
+
+    /// The tasks that are kept running.
+    pub(super) fn kept(&self) -> Kept {
+        self.stopped.kept
     }
 
     /// Where the image is to go.

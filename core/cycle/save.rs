@@ -9,6 +9,7 @@ use super::plan::Plan;
 use super::{get_superblock, put_superblock, room};
 use crate::engine::Engine;
 use crate::errno;
+use crate::freezer::Kept;
 use crate::image::commit::Commit;
 use crate::image::header::{self, Facts, HeaderBuilder};
 use crate::image::superblock::{State, Superblock};
@@ -43,13 +44,14 @@ pub(super) struct Save {
     atomic_ns: u64,
 }
 
-/// What the header will say of the transforms, modules and mounts, found before
-/// anything is frozen.
+/// What the header will say of the transforms, modules and mounts, found while
+/// memory can be allocated.
 struct Recorded {
     snapshot: &'static CStr,
     writer: &'static CStr,
     transforms: KVec<(Kind, &'static CStr, Buf, usize)>,
-    mounts: Arc<Mounts>,
+    mounts: Mounts,
+    kept: Kept,
 }
 
 impl Recorded {
@@ -75,7 +77,8 @@ impl Recorded {
             snapshot: Snapshot::name(&*plan.snapshot),
             writer: Storage::name(&*plan.writer),
             transforms,
-            mounts: plan.mounts.clone(),
+            mounts: Mounts::find()?,
+            kept: plan.kept(),
         })
     }
 }
@@ -146,6 +149,16 @@ impl Save {
         self.space.clone()
     }
 
+    /// Looks at the filesystems, which hold still from now on. Kernel threads
+    /// are frozen too, devices are live. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` for a device that does not answer; the reason is recorded.
+    pub(super) fn look_at_mounts(&mut self, engine: &Engine) -> Result {
+        self.facts.mounts.look(engine)
+    }
+
     /// Copies the pages. One CPU, interrupts off; see
     /// [`Pages::take`](crate::snapshot::Pages::take).
     pub(super) fn take_snapshot(&mut self) -> Result {
@@ -154,6 +167,7 @@ impl Save {
         let before = time::sched_ns();
         let counts = job.pages().take()?;
         self.atomic_ns = time::sched_ns().saturating_sub(before);
+        self.facts.mounts.note_written();
         self.counts = counts;
         pr_info!(
             "snapshot: {} pages, {} of them filled with one word\n",
@@ -289,6 +303,7 @@ impl Save {
             commit.stored_bytes / 1024
         ));
         self.superblock.set_reason(story.as_str());
+        self.facts.mounts.unchanged(engine, &self.facts.kept)?;
         self.superblock.advance(State::Committed)?;
         self.record(Signature::Image)
     }
@@ -298,6 +313,16 @@ impl Save {
     /// of the image could not be taken off.
     pub(super) fn undo(mut self, engine: &Engine) -> Option<Save> {
         self.release();
+        self.take_back(engine)
+    }
+
+    /// As [`Save::undo`], before there was a snapshot: the memory for the copies
+    /// is still ours. User tasks are frozen, kernel threads run.
+    pub(super) fn give_up(self, engine: &Engine) -> Option<Save> {
+        self.take_back(engine)
+    }
+
+    fn take_back(mut self, engine: &Engine) -> Option<Save> {
         let last = engine.report.last();
         let next = if last.errno == 0 {
             State::Empty

@@ -15,6 +15,7 @@ use kernel::prelude::*;
 use kernel::str::CStr;
 
 /// Number of a device, as the kernel keeps it.
+#[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DevT(pub u32);
 
@@ -145,10 +146,7 @@ impl BlockDevice {
         let mut room = [0u8; 32];
         // SAFETY: By the type invariants the handle is valid; the name fits into the room.
         unsafe { ffi::dormouse_bdev_name(self.raw(), room.as_mut_ptr().cast(), room.len()) };
-        let len = room.iter().position(|&b| b == 0).unwrap_or(0);
-        let name = room.get(..len).unwrap_or(&[]);
-        let name = core::str::from_utf8(name).unwrap_or("?");
-        Text::format(format_args!("{name}"))
+        Text::until_nul(&room)
     }
 
     /// Reads `dst.len()` bytes from `offset` on and waits for them. May sleep.
@@ -219,6 +217,28 @@ impl BlockDevice {
         })
     }
 
+    /// Sectors written and discarded since boot, by everybody, as far as the device counts them.
+    /// Any context.
+    #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+    pub fn written(&self) -> u64 {
+        // SAFETY: By the type invariants the handle is valid.
+        unsafe { ffi::dormouse_bdev_written(self.raw()) }
+    }
+
+    /// Of these, the sectors that were written through this module since [`count_own`]. Any
+    /// context.
+    pub fn own_written(&self) -> u64 {
+        // SAFETY: No requirements.
+        unsafe { ffi::dormouse_own_written(self.dev().0) }
+    }
+
+    /// False when the device was told not to count what is written to it. Any context.
+    #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+    pub fn counts(&self) -> bool {
+        // SAFETY: By the type invariants the handle is valid.
+        unsafe { ffi::dormouse_bdev_counts(self.raw()) }
+    }
+
     /// Returns when all completed writes are on the medium. May sleep.
     ///
     /// # Errors
@@ -250,7 +270,10 @@ pub fn lookup(path: &CStr) -> Result<DevT> {
 }
 
 /// Lists at most `most` devices, as `list` finds them; returns how many there are, too.
-fn numbers(most: usize, list: impl FnOnce(*mut u32, u32) -> u32) -> Result<(KVec<DevT>, usize)> {
+pub(super) fn numbers(
+    most: usize,
+    list: impl FnOnce(*mut u32, u32) -> u32,
+) -> Result<(KVec<DevT>, usize)> {
     let mut numbers = KVec::with_capacity(most, GFP_KERNEL)?;
     for _ in 0..most {
         numbers.push(0u32, GFP_KERNEL)?;
@@ -279,17 +302,15 @@ pub fn devices() -> Result<KVec<DevT>> {
     Ok(list)
 }
 
-/// Numbers of at most `most` block devices with a mounted filesystem, and how many there are. May
-/// sleep; nothing may be frozen.
-///
-/// # Errors
-///
-/// `ENOMEM`.
-pub fn mounted(most: usize) -> Result<(KVec<DevT>, usize)> {
-    numbers(most, |devs, count| {
-        // SAFETY: There is room for as many numbers.
-        unsafe { ffi::dormouse_bdev_mounted(devs, count) }
-    })
+/// Most devices that [`count_own`] can count.
+pub const COUNTED_MAX: usize = ffi::DORMOUSE_COUNTED_MAX as usize;
+
+/// Counts from now on what is written through this module to the devices `devs`, at most
+/// [`COUNTED_MAX`] of them, in place of those before. Process context; no write may be under way.
+pub fn count_own(devs: &[DevT]) {
+    let count = devs.len().min(COUNTED_MAX);
+    // SAFETY: As many numbers can be read: `DevT` is one.
+    unsafe { ffi::dormouse_count_own(devs.as_ptr().cast(), count as u32) };
 }
 
 /// A request that may consist of several pieces, on one device or on several. The buffer comes back

@@ -7,6 +7,7 @@
 
 use super::block::DevT;
 use super::ffi;
+use crate::text::Text;
 use kernel::error::to_result;
 use kernel::prelude::*;
 
@@ -111,4 +112,12 @@ pub fn set_no_pm_freeze(pid: i32) -> Result {
 pub fn clear_no_pm_freeze() {
     // SAFETY: No requirements.
     unsafe { ffi::dormouse_clear_no_pm_freeze() }
+}
+
+/// Name of the task `pid`, if there is one. Any context but NMI.
+pub fn task_name(pid: i32) -> Option<Text<16>> {
+    let mut name = [0u8; 16];
+    // SAFETY: Any number is allowed; the name has as much room.
+    unsafe { ffi::dormouse_task_name(pid, name.as_mut_ptr().cast(), name.len()) }
+        .then(|| Text::until_nul(&name))
 }

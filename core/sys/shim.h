@@ -86,10 +86,13 @@ void dormouse_iobuf_return(struct dormouse_iobuf *buf, bool requested, int resul
 
 /* shim_block.c */
 
+#define DORMOUSE_COUNTED_MAX 64
+
+void dormouse_count_own(const u32 *devs, u32 count);
+u64 dormouse_own_written(u32 dev);
 struct dormouse_bdev *dormouse_bdev_open(u32 dev, bool write, bool exclusive);
 int dormouse_bdev_lookup(const char *path, u32 *dev);
 u32 dormouse_bdev_list(u32 *devs, u32 count);
-u32 dormouse_bdev_mounted(u32 *devs, u32 count);
 void dormouse_bdev_close(struct dormouse_bdev *dev);
 u32 dormouse_bdev_dev(const struct dormouse_bdev *dev);
 u64 dormouse_bdev_bytes(const struct dormouse_bdev *dev);
@@ -229,6 +232,7 @@ bool dormouse_wakeup_pending(void);
 void dormouse_go_down(bool reboot);
 int dormouse_set_no_pm_freeze(s32 pid);
 void dormouse_clear_no_pm_freeze(void);
+bool dormouse_task_name(s32 pid, char *name, size_t size);
 
 #if defined(CONFIG_DORMOUSE_HIBERNATE)
 
@@ -414,6 +418,22 @@ struct dormouse_bdev *dormouse_swap_bdev(u32 type);
 s64 dormouse_swap_alloc(u32 type, u64 want, struct dormouse_swap_extent *extents,
 			u64 extent_count);
 void dormouse_swap_free(u32 type, u64 slot, u64 count);
+
+/* shim_fs.c */
+
+struct dormouse_fs_freeze;
+
+struct dormouse_fs_freeze *dormouse_fs_freeze_start(void);
+bool dormouse_fs_freeze_wait(struct dormouse_fs_freeze *freeze, u32 ms);
+bool dormouse_fs_not_frozen(struct dormouse_fs_freeze *freeze, bool all, char *type,
+			    char *name, size_t size);
+void dormouse_fs_freeze_abandon(struct dormouse_fs_freeze *freeze);
+void dormouse_fs_freeze_end(struct dormouse_fs_freeze *freeze);
+void dormouse_fs_thaw(void);
+u64 dormouse_dirty_pages(void);
+u32 dormouse_bdev_mounted(u32 *devs, u32 count);
+u64 dormouse_bdev_written(const struct dormouse_bdev *dev);
+bool dormouse_bdev_counts(const struct dormouse_bdev *dev);
 
 /* shim_file.c */
 

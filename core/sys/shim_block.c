@@ -9,7 +9,6 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/init.h>
-#include <linux/magic.h>
 #include <linux/major.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -42,6 +41,63 @@ static int __init dormouse_block_init(void)
 }
 /* After the block layer has set up what bios are made of. */
 fs_initcall(dormouse_block_init);
+
+/* What was written here to devices that somebody counts. */
+static struct {
+	u32 dev;
+	atomic64_t sectors;
+} counted[DORMOUSE_COUNTED_MAX];
+static unsigned int counted_used;
+
+/**
+ * dormouse_count_own - Count what is written here to some devices.
+ * @devs: Their numbers, in place of those that were counted before.
+ * @count: How many there are, at most DORMOUSE_COUNTED_MAX.
+ *
+ * Context: Process context; no write may be under way.
+ */
+void dormouse_count_own(const u32 *devs, u32 count)
+{
+	unsigned int i;
+
+	count = min_t(u32, count, DORMOUSE_COUNTED_MAX);
+	WRITE_ONCE(counted_used, 0);
+	for (i = 0; i < count; i++) {
+		counted[i].dev = devs[i];
+		atomic64_set(&counted[i].sectors, 0);
+	}
+	/* Pairs with own_written() and add_own(): they see the devices. */
+	smp_store_release(&counted_used, count);
+}
+
+/**
+ * dormouse_own_written - Tell how much was written here to a device.
+ * @dev: Its number.
+ *
+ * Context: Any.
+ * Return: Sectors since dormouse_count_own(), begun or complete; 0 for a device
+ * that is not counted.
+ */
+u64 dormouse_own_written(u32 dev)
+{
+	/* Pairs with dormouse_count_own(). */
+	unsigned int i, count = smp_load_acquire(&counted_used);
+
+	for (i = 0; i < count; i++)
+		if (counted[i].dev == dev)
+			return atomic64_read(&counted[i].sectors);
+	return 0;
+}
+
+static void add_own(const struct block_device *bdev, size_t len)
+{
+	/* Pairs with dormouse_count_own(). */
+	unsigned int i, count = smp_load_acquire(&counted_used);
+
+	for (i = 0; i < count; i++)
+		if (counted[i].dev == bdev->bd_dev)
+			atomic64_add(len >> SECTOR_SHIFT, &counted[i].sectors);
+}
 
 /**
  * dormouse_bdev_open - Open a block device.
@@ -140,68 +196,6 @@ u32 dormouse_bdev_list(u32 *devs, u32 count)
 	}
 	class_dev_iter_exit(&iter);
 	return used;
-}
-
-struct mounted {
-	u32 *devs;
-	u32 count;
-	u32 used;
-};
-
-/* The number of the device that btrfs has named a filesystem after, or 0. */
-static u32 dev_of_btrfs(const struct super_block *sb)
-{
-	struct class_dev_iter iter;
-	struct device *device;
-	u32 found = 0;
-
-	class_dev_iter_init(&iter, &block_class, NULL, NULL);
-	while (!found && (device = class_dev_iter_next(&iter))) {
-		struct block_device *bdev = dev_to_bdev(device);
-		char name[sizeof(sb->s_id)];
-
-		snprintf(name, sizeof(name), "%pg", bdev);
-		if (!strcmp(name, sb->s_id))
-			found = bdev->bd_dev;
-	}
-	class_dev_iter_exit(&iter);
-	return found;
-}
-
-static void add_mounted(struct super_block *sb, void *arg)
-{
-	struct mounted *list = arg;
-	u32 dev = sb->s_bdev ? sb->s_bdev->bd_dev : 0;
-
-	/* It may have several devices, so it has none in the usual place. */
-	if (!dev && sb->s_magic == BTRFS_SUPER_MAGIC)
-		dev = dev_of_btrfs(sb);
-	/* What is on a loop device is in a file, whose filesystem is looked at. */
-	if (!dev || MAJOR(dev) == LOOP_MAJOR)
-		return;
-	if (list->used < list->count)
-		list->devs[list->used] = dev;
-	list->used++;
-}
-
-/**
- * dormouse_bdev_mounted - List the block devices with mounted filesystems.
- * @devs: Becomes the list of their numbers.
- * @count: Length of @devs.
- *
- * A filesystem on several devices has one of them in the list, one on a loop
- * device has none. Waits for what
- * is being mounted, so nothing may be frozen.
- *
- * Context: Process context. May sleep.
- * Return: How many there are, which may be more than @count.
- */
-u32 dormouse_bdev_mounted(u32 *devs, u32 count)
-{
-	struct mounted list = { .devs = devs, .count = count };
-
-	iterate_supers(add_mounted, &list);
-	return list.used;
 }
 
 /**
@@ -372,6 +366,8 @@ int dormouse_bdev_rw(const struct dormouse_bdev *dev, u64 offset, void *data,
 		struct bio *bio;
 
 		bio = make_bio(dev, offset + done, data + done, &part, opf);
+		if (write)
+			add_own(dev->bdev, part);
 		ret = part ? submit_bio_wait(bio) : -EIO;
 		bio_put(bio);
 		done += part;
@@ -541,6 +537,8 @@ int dormouse_request_piece(struct dormouse_iobuf *buf, const struct dormouse_bde
 		part->file = get_file(dev->file);
 		bio->bi_end_io = request_end_io;
 		atomic_inc(&buf->pending);
+		if (write)
+			add_own(dev->bdev, size);
 		submit_bio(bio);
 
 		data += size;

@@ -10,6 +10,7 @@
 #include <linux/reboot.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/string.h>
 #include <linux/suspend.h>
 
 #include "shim.h"
@@ -135,4 +136,25 @@ void dormouse_clear_no_pm_freeze(void)
 	for_each_process_thread(p, thread)
 		task_clear_no_pm_freeze(thread);
 	rcu_read_unlock();
+}
+
+/**
+ * dormouse_task_name - Get the name of a task.
+ * @pid: Its ID in the namespace of the caller.
+ * @name: Where to put the name, NUL-terminated.
+ * @size: Room there.
+ *
+ * Context: Any but NMI.
+ * Return: False if there is no such task.
+ */
+bool dormouse_task_name(s32 pid, char *name, size_t size)
+{
+	struct task_struct *task;
+
+	rcu_read_lock();
+	task = find_task_by_vpid(pid);
+	if (task)
+		strscpy(name, task->comm, size);
+	rcu_read_unlock();
+	return task;
 }

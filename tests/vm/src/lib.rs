@@ -20,6 +20,7 @@ mod damage;
 pub mod debian;
 mod encryption;
 mod files;
+mod held;
 mod image;
 mod mounts;
 mod netblock;
@@ -162,6 +163,7 @@ pub fn all() -> Vec<Scenario> {
         files::SCENARIOS,
         refusals::SCENARIOS,
         mounts::SCENARIOS,
+        held::SCENARIOS,
         settings::SCENARIOS,
         cmdline::SCENARIOS,
         aborts::SCENARIOS,

@@ -16,6 +16,7 @@ mod combinations;
 mod cuts;
 mod cycles;
 mod flips;
+mod held;
 
 /// Most cuts or flips that one machine goes through.
 const BATCH: u64 = 13;
@@ -76,18 +77,20 @@ pub struct Counts {
     flips: Count,
     encrypted: Count,
     cycles: Count,
+    held: Count,
     long: Count,
     lost: AtomicU64,
 }
 
 impl Counts {
-    fn kinds(&self) -> [(&'static str, &Count); 6] {
+    fn kinds(&self) -> [(&'static str, &Count); 7] {
         [
             ("combinations", &self.combinations),
             ("power cuts", &self.cuts),
             ("flips", &self.flips),
             ("encrypted flips", &self.encrypted),
             ("cycles", &self.cycles),
+            ("filesystems held", &self.held),
             ("long scenarios", &self.long),
         ]
     }
@@ -123,6 +126,7 @@ enum Task {
     Cuts(u64),
     Flips(&'static str, u64),
     Cycles(u64),
+    Held(u64),
     Long(Scenario),
 }
 
@@ -153,6 +157,9 @@ impl Job {
                 format!("{count} flips in an image, encryptor {encryptor}")
             }
             Task::Cycles(count) => format!("{count} cycles in a row"),
+            Task::Held(count) => {
+                format!("{count} long saves while filesystems are written to")
+            }
             Task::Long(scenario) => scenario.about.to_string(),
         }
     }
@@ -184,6 +191,7 @@ impl Job {
             Task::Flips("none", count) => counts.flips.plan(*count),
             Task::Flips(_, count) => counts.encrypted.plan(*count),
             Task::Cycles(count) => counts.cycles.plan(*count),
+            Task::Held(count) => counts.held.plan(*count),
             Task::Long(_) => counts.long.plan(1),
         }
     }
@@ -197,6 +205,7 @@ impl Job {
                 flips::run(lab, encryptor, &mut random, *count, counts)
             }
             Task::Cycles(count) => cycles::run(lab, *count, counts),
+            Task::Held(count) => held::run(lab, *count, counts),
             Task::Long(scenario) => (scenario.run)(&lab.of(scenario)?).map(|()| counts.long.good()),
         }
     }
@@ -210,7 +219,10 @@ fn batches(n: u64) -> impl Iterator<Item = (u64, u64)> {
 
 /// What there is to be done for `n`, the longest first.
 pub fn jobs(n: u64) -> Vec<Job> {
-    let mut jobs = vec![Job::new("cycles".to_string(), Task::Cycles(n), 0)];
+    let mut jobs = vec![
+        Job::new("cycles".to_string(), Task::Cycles(n), 0),
+        Job::new("held".to_string(), Task::Held(n), 0),
+    ];
     jobs.extend(batches(n).map(|(number, count)| {
         let name = format!("cuts-{number}");
         Job::new(name, Task::Cuts(count), number)
@@ -293,7 +305,9 @@ mod tests {
         jobs(14).iter().for_each(|job| job.plan(&counts));
         let line = counts.to_string();
         assert!(
-            line.contains("power cuts 0/14, flips 0/14, encrypted flips 0/14, cycles 0/14, long"),
+            line.contains(
+                "power cuts 0/14, flips 0/14, encrypted flips 0/14, cycles 0/14, filesystems held"
+            ),
             "{line}"
         );
         assert!(!counts.is_whole() && Counts::default().is_whole());

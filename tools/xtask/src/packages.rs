@@ -60,6 +60,7 @@ pub const GUEST: &[Need] = &[
     need(&["mount"], "swapon with priorities, in guests"),
     need(&["xfsprogs"], "disks of guests with xfs"),
     need(&["btrfs-progs"], "disks of guests with btrfs"),
+    need(&["dosfstools"], "disks of guests with FAT"),
     need(&["fuse2fs"], "a filesystem in user space, in guests"),
     need(
         &["qemu-utils"],

@@ -31,6 +31,7 @@ const ALL: &[(&str, Kind)] = &[
     ("image_size_limit", Kind::Number),
     ("keep_running", Kind::Other),
     ("allow_abort", Kind::Switch),
+    ("freeze_filesystems", Kind::Switch),
     ("writer", Kind::Choice),
     ("target", Kind::Target),
     ("enabled", Kind::Switch),

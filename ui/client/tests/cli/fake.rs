@@ -22,6 +22,7 @@ const CONTROL: &[(&str, &str)] = &[
     ("image_size_limit", "0\n"),
     ("keep_running", "\n"),
     ("allow_abort", "1\n"),
+    ("freeze_filesystems", "1\n"),
     ("after_save", "[mode] power-off reboot\n"),
     ("stats", "image_pages: 4\nworkers: 2\n"),
     ("key", "none\n"),

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Filesystems that hold still while an image is written, and the meter that
+//! proves it.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::Hasher;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure, Context, Result};
+use dormouse_vm::{Disk, Hibernated, Vm};
+
+use crate::files::host;
+use crate::steps::{
+    expect_result, expect_type, prepare, resume, set, there_and_back, with_program, FOLDER,
+};
+use crate::{Lab, Scenario};
+
+/// The scenarios of this file.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "held-still",
+        "ext4, xfs and btrfs written to until the freeze: not a byte of their disks changes while the image is written",
+        still,
+    ),
+    Scenario::new(
+        "held-off",
+        "without freezing, what the kernel writes behind the image is seen, and the image given up",
+        off,
+    ),
+    Scenario::new(
+        "held-others",
+        "filesystems that are stacked, in a file, without a freeze of their own, or frozen by others",
+        others,
+    ),
+    Scenario::new(
+        "held-stuck",
+        "a filesystem whose disk stands still is named, and the machine goes on",
+        stuck,
+    ),
+    Scenario::new(
+        "written-behind",
+        "a kept process that writes to the disk of a filesystem: the image is given up, and both are named",
+        behind,
+    ),
+];
+
+/// What the log says at the snapshot, when no device works.
+const SNAPSHOT: &str = "snapshot: copying pages";
+
+/// Filesystems on the second to fourth disk.
+const FILESYSTEMS: [&str; 3] = ["ext4", "xfs", "btrfs"];
+
+/// Writes to a folder until it is killed, with what makes the threads of a
+/// filesystem work: data that is not written yet, files that are renamed and
+/// removed, and on btrfs snapshots that are deleted. With `over` it writes the
+/// same file over and over.
+const WRITER: &str = r#"#!/bin/sh
+cd $1 || exit 1
+while [ "$2" = over ]; do
+	dd if=/dev/zero of=big bs=64k count=256 conv=notrunc 2> /dev/null
+done
+mkdir -p many
+[ $1 = /btrfs ] && btrfs -q subvolume create live
+n=0
+while :; do
+	n=$((n + 1))
+	dd if=/dev/zero bs=64k count=8 2> /dev/null | tr '\0' "$((n % 10))" > new
+	mv new many/$((n % 40))
+	rm -f many/$(((n + 20) % 40))
+	echo $n >> count
+	if [ -d live ]; then
+		cp many/$((n % 40)) live/$((n % 7))
+		btrfs -q subvolume snapshot live snap$n
+		btrfs -q subvolume delete snap$n
+	fi
+	usleep 20000
+done
+"#;
+
+/// What is on a disk, block by block.
+fn blocks(disk: &Disk) -> Result<Vec<u64>> {
+    const STEP: usize = 1 << 20;
+    let size = disk.size()?;
+    let mut found = Vec::new();
+    for at in (0..size).step_by(STEP) {
+        let length = STEP.min(usize::try_from(size - at)?);
+        for block in disk.read(at, length)?.chunks(4096) {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(block);
+            found.push(hasher.finish());
+        }
+    }
+    Ok(found)
+}
+
+/// A machine with swap space and three filesystems, which are written to.
+///
+/// # Errors
+///
+/// When a program of the host is missing, or something fails.
+pub fn busy(lab: &Lab) -> Result<Vm> {
+    let vm = lab.small().swap_disk("512M")?;
+    let vm = vm.disk("128M")?.disk("400M")?.disk("256M")?.disk("16M")?;
+    let vm = with_program(vm, "/bin/btrfs")?;
+    let mut vm = vm.file("/bin/writer", 0o755, WRITER);
+    vm.get_disk(1)?.mkfs()?;
+    host("/sbin/mkfs.xfs", &["-q", "-f"], &vm, 2)?;
+    host("/sbin/mkfs.btrfs", &["-q", "-f"], &vm, 3)?;
+    host("/sbin/mkfs.vfat", &[], &vm, 4)?;
+    vm.boot()?;
+    vm.run("swapon /dev/vda")?;
+    for (fs, disk) in FILESYSTEMS.iter().zip(["vdb", "vdc", "vdd"]) {
+        // Its transactions end in the middle of a save.
+        let options = if *fs == "btrfs" { "-o commit=1" } else { "" };
+        vm.run(&format!(
+            "mkdir /{fs} && mount -t {fs} {options} /dev/{disk} /{fs}"
+        ))?;
+    }
+    prepare(&mut vm)?;
+    Ok(vm)
+}
+
+/// Waits until `condition` is true in the guest.
+fn until(vm: &mut Vm, condition: &str) -> Result<()> {
+    vm.run(&format!(
+        "n=0; until {condition}; do sleep 1; n=$((n + 1)); test $n -lt 60 || exit 1; done"
+    ))?;
+    Ok(())
+}
+
+/// Starts to write to all of them.
+///
+/// # Errors
+///
+/// When the guest refuses.
+pub fn write_to_all(vm: &mut Vm) -> Result<()> {
+    for fs in FILESYSTEMS {
+        vm.run(&format!("writer /{fs} > /{fs}.log 2>&1 < /dev/null &"))?;
+    }
+    for fs in FILESYSTEMS {
+        until(vm, &format!("test $(wc -l < /{fs}/count) -gt 2"))?;
+    }
+    Ok(())
+}
+
+/// Hibernates with the writer's disk so slow that the save lasts at least
+/// `least`, and compares the disks at the snapshot with those at power-off.
+///
+/// # Errors
+///
+/// When a disk has changed, a filesystem is not clean, or something fails.
+pub fn compared(vm: &mut Vm, least: Duration) -> Result<()> {
+    let from = vm.log()?.len();
+    vm.send("echo disk > /sys/power/state")?;
+    vm.log()?
+        .wait_for(SNAPSHOT, from, Duration::from_secs(120))?;
+    let start = Instant::now();
+    vm.qmp()?.throttle(0, 200_000)?;
+    let before: Result<Vec<_>> = (1..=3).map(|n| blocks(vm.get_disk(n)?)).collect();
+    let before = before?;
+    while start.elapsed() < least {
+        ensure!(vm.is_running(), "the machine went off too soon");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    vm.qmp()?.throttle(0, 0)?;
+    vm.finish(Duration::from_secs(180))?;
+    for (number, (fs, before)) in (1..=3).zip(FILESYSTEMS.iter().zip(before)) {
+        let after = blocks(vm.get_disk(number)?)?;
+        let changed = before.iter().zip(&after).filter(|(a, b)| a != b).count();
+        ensure!(
+            changed == 0,
+            "{changed} blocks of the {fs} changed after the snapshot"
+        );
+        clean(vm, fs, number)?;
+    }
+    expect_type(vm, 0, "swsuspend")
+}
+
+/// Checks that the filesystem on disk `number` needs no repair, nor a replay of
+/// its journal.
+fn clean(vm: &Vm, fs: &str, number: usize) -> Result<()> {
+    match fs {
+        "ext4" => {
+            host("/sbin/e2fsck", &["-f", "-n"], vm, number)?;
+            let flags = vm.get_disk(number)?.read(1024 + 96, 4)?;
+            ensure!(flags[0] & 4 == 0, "the journal of the ext4 is not empty");
+            Ok(())
+        }
+        "xfs" => sound_xfs(vm.get_disk(number)?),
+        "btrfs" => host("/bin/btrfs", &["check", "--readonly"], vm, number),
+        _ => bail!("no filesystem {fs}"),
+    }
+}
+
+/// Checks that the xfs on `disk` needs no repair. A frozen one, unlike a mounted
+/// one that is cut off, has all metadata in its place; but it keeps a record in
+/// the log on purpose, and the counters in the superblock are made anew at the
+/// next mount.
+fn sound_xfs(disk: &Disk) -> Result<()> {
+    let output = Command::new("/sbin/xfs_repair")
+        .args(["-n", "-f"])
+        .arg(disk.path())
+        .output()
+        .context("cannot run xfs_repair")?;
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    let counters = ["sb_fdblocks ", "sb_ifree ", "sb_icount "];
+    let fault = |line: &&str| {
+        let words = ["bad ", "would ", "corrupt", "disconnected inode ", "error"];
+        !counters.iter().any(|name| line.starts_with(name))
+            && words.iter().any(|word| line.contains(word))
+    };
+    ensure!(
+        said.contains("traversal finished"),
+        "xfs_repair gave up: {said}"
+    );
+    match said.lines().find(fault) {
+        Some(line) => bail!("xfs_repair says: {line}"),
+        None => Ok(()),
+    }
+}
+
+fn still(lab: &Lab) -> Result<()> {
+    let mut vm = busy(lab)?;
+    write_to_all(&mut vm)?;
+    compared(&mut vm, Duration::from_secs(8))?;
+    resume(&mut vm)?;
+    finish(&mut vm)
+}
+
+/// The writers go on where they were, and leave filesystems that are sound.
+///
+/// # Errors
+///
+/// When they do not.
+pub fn finish(vm: &mut Vm) -> Result<()> {
+    for fs in FILESYSTEMS {
+        let before = vm.run(&format!("wc -l < /{fs}/count"))?;
+        let more = format!("test $(wc -l < /{fs}/count) -gt {}", before.trim());
+        until(vm, &more)?;
+        vm.run(&format!("test ! -s /{fs}.log || ! cat /{fs}.log"))?;
+    }
+    vm.run("killall writer; sleep 1; umount /ext4 /xfs /btrfs")?;
+    vm.power_off()?;
+    for (fs, number) in FILESYSTEMS.iter().zip(1..) {
+        clean(vm, fs, number)?;
+    }
+    vm.assert_clean()
+}
+
+fn off(lab: &Lab) -> Result<()> {
+    let mut vm = busy(lab)?;
+    set(&mut vm, "freeze_filesystems", "0")?;
+    write_to_all(&mut vm)?;
+    // What is dirtied after the kernel's sync is written 7 to 10 seconds later, when the
+    // snapshot is long taken.
+    vm.run("cd /proc/sys/vm && echo 800 > dirty_expire_centisecs && echo 200 > dirty_writeback_centisecs")?;
+    vm.run("dd if=/dev/zero of=/ext4/big bs=1M count=16 2> /dev/null; sync")?;
+    vm.run("writer /ext4 over > /dev/null 2>&1 < /dev/null &")?;
+    let from = vm.log()?.len();
+    let seq = vm.send("echo disk > /sys/power/state")?;
+    vm.log()?
+        .wait_for(SNAPSHOT, from, Duration::from_secs(120))?;
+    vm.qmp()?.throttle(0, 200_000)?;
+    std::thread::sleep(Duration::from_secs(14));
+    vm.qmp()?.throttle(0, 0)?;
+    let progress = vm.wait(seq, Duration::from_secs(180), |_| {})?;
+    let output = progress.done("echo disk > /sys/power/state")?;
+    ensure!(output.code != 0, "it came back without an error");
+    let parts = [
+        "bytes were written to vd",
+        "no task was kept running, so a part of the kernel wrote",
+    ];
+    expect_result(&mut vm, -116, &parts)?;
+    ensure!(
+        vm.log()?
+            .contains("filesystems are not frozen: the setting freeze_filesystems is 0"),
+        "nothing is said of the setting"
+    );
+    expect_type(&vm, 0, "swap")?;
+    vm.run("guest work verify")?;
+    finish(&mut vm)
+}
+
+fn others(lab: &Lab) -> Result<()> {
+    let mut vm = busy(lab)?;
+    vm.run("mkdir /loop /over /fat /lower && dd if=/dev/zero of=/ext4/disk bs=1M count=40 2> /dev/null")?;
+    vm.run(
+        "losetup /dev/loop0 /ext4/disk && mke2fs -q -b 4096 /dev/loop0 && mount /dev/loop0 /loop",
+    )?;
+    vm.run("mkdir /xfs/upper /xfs/work && mount -t overlay -o lowerdir=/lower,upperdir=/xfs/upper,workdir=/xfs/work over /over")?;
+    vm.run("mount -t vfat /dev/vde /fat")?;
+    // Frozen by its user, with a process that waits to write.
+    vm.run(
+        "fsfreeze --freeze /btrfs && (sh -c 'echo waited > /btrfs/note' > /dev/null 2>&1 &) && sleep 1",
+    )?;
+    for folder in ["/over", "/loop", "/ext4", "/fat"] {
+        vm.run(&format!("writer {folder} > /dev/null 2>&1 < /dev/null &"))?;
+    }
+    until(
+        &mut vm,
+        "test -s /over/count -a -s /loop/count -a -s /fat/count",
+    )?;
+    there_and_back(&mut vm)?;
+    vm.run("test ! -e /btrfs/note && fsfreeze --unfreeze /btrfs && sleep 1 && grep -q waited /btrfs/note")?;
+    // Thawed, all of them.
+    for folder in ["/over", "/loop", "/fat", "/ext4", "/xfs", "/btrfs"] {
+        vm.run(&format!(
+            "echo more > {folder}/more && sync -f {folder}/more"
+        ))?;
+    }
+    vm.run("killall writer; sleep 1; umount /over /loop /fat && losetup -d /dev/loop0 && umount /ext4 /xfs /btrfs")?;
+    vm.power_off()?;
+    for (fs, number) in FILESYSTEMS.iter().zip(1..) {
+        clean(&vm, fs, number)?;
+    }
+    vm.assert_clean()
+}
+
+fn stuck(lab: &Lab) -> Result<()> {
+    let mut vm = busy(lab)?;
+    write_to_all(&mut vm)?;
+    let from = vm.log()?.len();
+    let seq = vm.send("echo disk > /sys/power/state")?;
+    // The kernel's sync is over, tasks wrote after it, and ours has not begun.
+    let frozen = "Freezing user space processes completed";
+    vm.log()?.wait_for(frozen, from, Duration::from_secs(60))?;
+    vm.qmp()?.throttle(1, 1)?;
+    let progress = vm.wait(seq, Duration::from_secs(90), |_| {})?;
+    let output = progress.done("echo disk > /sys/power/state")?;
+    ensure!(output.code != 0, "it came back without an error");
+    let parts = ["the ext4 filesystem on vdb does not come to rest"];
+    expect_result(&mut vm, -110, &parts)?;
+    // What is not stuck works at once, and the rest when the disk does.
+    vm.run("echo more > /xfs/more && echo more > /btrfs/more && guest work verify")?;
+    vm.qmp()?.throttle(1, 0)?;
+    vm.run("echo more > /ext4/more && sync")?;
+    there_and_back(&mut vm)?;
+    vm.assert_clean()
+}
+
+fn behind(lab: &Lab) -> Result<()> {
+    let mut vm = busy(lab)?;
+    // Its boot block, which the filesystem leaves alone. Not before devices work
+    // again: the kernel cannot take a processor down with a request waiting there.
+    vm.run(&format!("sh -c 'while :; do grep -q write {FOLDER}/state && echo x | dd of=/dev/vdb conv=notrunc,fsync 2> /dev/null; usleep 50000; done' > /dev/null 2>&1 & echo $! > /writer.pid"))?;
+    vm.run(&format!("cat /writer.pid > {FOLDER}/keep_running"))?;
+    match vm.hibernate_by("echo disk > /sys/power/state")? {
+        Hibernated::Returned(output) => ensure!(output.code != 0, "it came back without an error"),
+        other => bail!("the image was not given up: {other:?}"),
+    }
+    let pid = vm.run("cat /writer.pid")?;
+    let name = format!("kept running were {} (", pid.trim());
+    expect_result(&mut vm, -116, &["bytes were written to vdb", &name])?;
+    expect_type(&vm, 0, "swap")?;
+    vm.run("guest work verify && kill $(cat /writer.pid)")?;
+    vm.run(&format!("echo > {FOLDER}/keep_running"))?;
+    // One that only wants to is held.
+    vm.run("sh -c 'while :; do echo x >> /ext4/log; usleep 10000; done' & echo $! > /writer.pid")?;
+    vm.run(&format!("cat /writer.pid > {FOLDER}/keep_running"))?;
+    there_and_back(&mut vm)?;
+    let before = vm.run("wc -l < /ext4/log")?;
+    until(
+        &mut vm,
+        &format!("test $(wc -l < /ext4/log) -gt {}", before.trim()),
+    )?;
+    vm.assert_clean()
+}
