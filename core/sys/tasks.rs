@@ -102,8 +102,6 @@ impl Mount {
 pub fn mount_of_type(fs_type: &CStr, number: u32) -> Result<Mount> {
     let mut mount = Mount(ffi::dormouse_mount::default());
     // SAFETY: The name is valid for the call, and the description is ours to write.
-    to_result(unsafe {
-        ffi::dormouse_mount_of_type(fs_type.as_char_ptr(), number, &mut mount.0)
-    })?;
+    to_result(unsafe { ffi::dormouse_mount_of_type(fs_type.as_char_ptr(), number, &mut mount.0) })?;
     Ok(mount)
 }
