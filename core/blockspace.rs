@@ -38,7 +38,7 @@ pub fn offset(block: u64) -> Result<u64> {
 
 /// How long a device may take to say what is on it: longer than a disk that has
 /// to spin up.
-const PATIENCE_MS: u32 = 20_000;
+pub(crate) const PATIENCE_MS: u32 = 20_000;
 
 /// Finds out what filesystem is on `device`, as it is on the medium; `None` for
 /// none that is known. May sleep.

@@ -23,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bystanders;
 mod hold;
 mod lookout;
 mod mounts;
@@ -41,6 +42,7 @@ use crate::storage::{Signature, Space};
 use crate::sys::filesystems::Frozen;
 use crate::sys::hibernate::{self, Hooks};
 use crate::sys::trycell::{Restored, TryCell};
+use bystanders::Listed;
 use kernel::prelude::*;
 use lookout::Lookout;
 use plan::Plan;
@@ -96,6 +98,31 @@ fn get_superblock(space: &dyn Space) -> Result<Option<(Superblock, Signature)>> 
     let mut bytes = [0; superblock::BYTES];
     let signature = space.read_superblock(&mut bytes)?;
     Ok(Superblock::decode(&bytes)?.map(|sb| (sb, signature)))
+}
+
+/// Takes the image of `sb`, or what is left of it, off `space`, for good: the
+/// place and all bystanders get their own signature back. What tells of the
+/// marks of bystanders stays until they are off. May sleep.
+///
+/// # Errors
+///
+/// I/O errors of the space. One that keeps a bystander from being unmarked is
+/// in the log, and the superblock says *failed* until that is mended.
+fn retire(space: &dyn Space, sb: &mut Superblock) -> Result {
+    use superblock::State;
+    let bystanders = Listed::of(space, sb);
+    if sb.state.is_image() && !bystanders.is_empty() {
+        sb.set_failure(0, 0, "");
+        sb.advance(State::Failed)?;
+        put_superblock(space, sb, Signature::Own)?;
+    }
+    if bystanders.unmark().is_ok() {
+        sb.advance(State::Empty)?;
+    } else if sb.state.may_become(State::Failed) {
+        sb.set_failure(0, 0, "");
+        sb.advance(State::Failed)?;
+    }
+    put_superblock(space, sb, Signature::Own)
 }
 
 /// Ends what storages do in the background.

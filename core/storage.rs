@@ -13,6 +13,7 @@
 
 use crate::errno;
 use crate::image::superblock;
+use crate::sys::block::DevT;
 use crate::sys::hibernate::ResumeDevice;
 use crate::sys::ioq::IoBuf;
 use core::fmt;
@@ -237,6 +238,14 @@ pub trait Space: Send + Sync {
     /// background, until [`Storage::settle`].
     fn give_back(&self, head: u64) {
         let _ = head;
+    }
+
+    /// Whether the swap area whose header is in block `block` of `dev` is a
+    /// part of the space: then the space marks it, otherwise the engine does.
+    /// Any context.
+    fn has_area(&self, dev: DevT, block: u64) -> bool {
+        let (_, _) = (dev, block);
+        false
     }
 
     /// What the storage wants to find in the superblock when it opens the

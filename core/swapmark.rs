@@ -11,7 +11,7 @@
 
 pub mod sector;
 
-use self::sector::{Found, Record, Sector};
+use self::sector::{Found, Record, Role, Sector};
 use crate::blockspace;
 use crate::engine;
 use crate::errno;
@@ -68,6 +68,8 @@ pub struct Header {
     pub block: u64,
     /// UUID of the area.
     pub uuid: [u8; 16],
+    /// Its label, padded with NULs.
+    pub label: [u8; 16],
 }
 
 impl Header {
@@ -77,13 +79,18 @@ impl Header {
     /// # Errors
     ///
     /// The inner error says why it is not a header that can carry a mark.
-    /// `ENXIO` beyond the end of the device, `ENOMEM`, I/O errors.
+    /// `ENXIO` beyond the end of the device, `ETIMEDOUT` for one that says
+    /// nothing, `ENOMEM`, I/O errors.
     pub fn open(
         device: Arc<BlockDevice>,
         block: u64,
     ) -> Result<Result<(Header, Sector), sector::Refusal>> {
         let mut page = Buf::new(BLOCK)?;
-        device.read(blockspace::offset(block)?, &mut page)?;
+        device.read_within(
+            blockspace::offset(block)?,
+            &mut page,
+            blockspace::PATIENCE_MS,
+        )?;
         let last = *sector::of_page(&page).ok_or(EINVAL)?;
         let found = match sector::header(&page) {
             Ok(found) => found,
@@ -93,6 +100,7 @@ impl Header {
             device,
             block,
             uuid: found.uuid,
+            label: found.label,
         };
         Ok(Ok((header, last)))
     }
@@ -173,5 +181,16 @@ impl Header {
         let at = blockspace::offset(self.block)?.saturating_add(sector::SECTOR_AT as u64);
         let place = blockspace::Sector::new(self.device.clone(), at);
         place.write(sector, "the swap header")
+    }
+}
+
+/// Whether `sector` carries the mark of a bystander of the image `id`: whether
+/// the signature beside it is that of an image. Any context.
+pub fn of_bystander(sector: &Sector, id: &ImageId) -> Option<bool> {
+    match sector::decode(sector) {
+        Found::Ours { record, image } if record.role == Role::Bystander && record.map == *id => {
+            Some(image)
+        }
+        _ => None,
     }
 }

@@ -5,15 +5,14 @@
 
 #![forbid(unsafe_code)]
 
-use super::mounts;
 use super::seal::{self, Seal};
-use super::{get_superblock, put_superblock};
+use super::{bystanders, get_superblock, mounts, retire};
 use crate::engine::Engine;
 use crate::errno;
 use crate::image::commit::Commit;
 use crate::image::header::{self, Header, TransformKind};
 use crate::image::root::{self, Chunk};
-use crate::image::superblock::{State, Superblock};
+use crate::image::superblock::Superblock;
 use crate::image::{self, wire, BLOCK};
 use crate::pipeline::chain::{Ingredient, Recipe};
 use crate::pipeline::io;
@@ -38,6 +37,9 @@ pub(super) enum Refusal {
     /// It is not for this kernel, or something is missing; it stays as it is.
     /// The reason has been recorded.
     Kept(Error),
+    /// What it needs was put to use since: it is given up. The reason has been
+    /// recorded.
+    Dead(Error),
     /// It could not be read; it stays as it is.
     Unreadable(Error),
 }
@@ -182,6 +184,7 @@ pub(super) fn describe(
         suits(engine, &header)?;
     }
     mounts::check(engine, &header).map_err(Refusal::Kept)?;
+    bystanders::check(engine, &header)?;
     if commit.image_pages > facts.ram_pages
         || commit.frames > commit.data_pages.saturating_add(commit.index_frames)
     {
@@ -304,8 +307,8 @@ pub fn inspect(place: Place<'_>, out: &mut dyn Write) -> Result {
     Ok(())
 }
 
-/// Takes the image at `place` off the medium, gives the place its own
-/// signature back, and overwrites what tells how to read the image, with its
+/// Takes the image at `place` off the medium, gives the place and all
+/// bystanders their own signature back, and overwrites what tells how to read the image, with its
 /// wrapped key. May sleep.
 ///
 /// # Errors
@@ -317,8 +320,7 @@ pub fn erase(place: Place<'_>) -> Result {
     let (mut sb, signature) = get_superblock(&*space)?.ok_or(ENODEV)?;
     // Otherwise its blocks may be somebody else's by now.
     let whole = sb.state.is_image() && signature == Signature::Image;
-    sb.advance(State::Empty)?;
-    put_superblock(&*space, &mut sb, Signature::Own)?;
+    retire(&*space, &mut sb)?;
     let overwritten = match whole {
         true => overwrite(&*space),
         false => Ok(()),

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::open::{self, Described, Refusal};
-use super::{get_superblock, plan, put_superblock};
+use super::{bystanders, get_superblock, plan, put_superblock, retire};
 use crate::engine::{Engine, ResumeRequest};
 use crate::errno;
 use crate::image::superblock::{State, Superblock};
@@ -90,7 +90,12 @@ fn kept(engine: &Engine, why: core::fmt::Arguments<'_>) -> Error {
 /// Whether the state of the superblock allows a resume now.
 fn may_resume(engine: &Engine, space: &dyn Space, sb: &mut Superblock, retry: bool) -> Result {
     match sb.state {
-        State::Empty | State::Consumed => Err(ENODEV),
+        State::Empty => Err(ENODEV),
+        State::Consumed => {
+            // The power may have gone when not all marks were off yet.
+            let _ = bystanders::Listed::of(space, sb).unmark();
+            Err(ENODEV)
+        }
         State::Writing => {
             // The machine stopped in the middle of a save. Nothing is lost
             // but the image, and the next boot is to say so only once.
@@ -99,8 +104,7 @@ fn may_resume(engine: &Engine, space: &dyn Space, sb: &mut Superblock, retry: bo
             engine.fail(EINTR, format_args!("{why}"));
             sb.set_failure(4, Step::Write as u32, why);
             // Told once.
-            sb.advance(State::Empty)?;
-            put_superblock(space, sb, Signature::Own)?;
+            retire(space, sb)?;
             Err(ENODEV)
         }
         State::Failed => {
@@ -113,8 +117,7 @@ fn may_resume(engine: &Engine, space: &dyn Space, sb: &mut Superblock, retry: bo
                 );
             }
             // Told once.
-            sb.advance(State::Empty)?;
-            put_superblock(space, sb, Signature::Own)?;
+            retire(space, sb)?;
             Err(ENODEV)
         }
         State::Resuming if !retry => Err(kept(
@@ -216,11 +219,7 @@ fn forget(engine: &Engine, space: &dyn Space, sb: &mut Superblock) -> Error {
         errno::error(errno::ESTALE),
         format_args!("the image was given up: its place was used for something else since (swapon does that)"),
     );
-    let result = sb
-        .advance(State::Empty)
-        .map_err(Error::from)
-        .and_then(|()| put_superblock(space, sb, Signature::Own));
-    if result.is_err() {
+    if retire(space, sb).is_err() {
         pr_err!("the superblock of the image could not be cleared\n");
     }
     ENODEV
@@ -229,6 +228,12 @@ fn forget(engine: &Engine, space: &dyn Space, sb: &mut Superblock) -> Error {
 fn refuse(engine: &Engine, space: &dyn Space, mut sb: Superblock, refusal: Refusal) -> Error {
     match refusal {
         Refusal::Kept(e) => e,
+        Refusal::Dead(e) => {
+            if retire(space, &mut sb).is_err() {
+                pr_err!("the superblock of the image could not be cleared\n");
+            }
+            e
+        }
         Refusal::Unreadable(e) => {
             engine.fail(e, format_args!("the image could not be read; it is kept"))
         }
@@ -249,6 +254,7 @@ fn refuse(engine: &Engine, space: &dyn Space, mut sb: Superblock, refusal: Refus
 
 /// Marks the image as proven bad and gives the storage its signature back.
 fn condemn(engine: &Engine, space: &dyn Space, sb: &mut Superblock) {
+    let bystanders = bystanders::Listed::of(space, sb);
     let last = engine.report.last();
     sb.set_failure(
         last.errno.unsigned_abs(),
@@ -261,7 +267,10 @@ fn condemn(engine: &Engine, space: &dyn Space, sb: &mut Superblock) {
         .and_then(|()| put_superblock(space, sb, Signature::Own));
     if result.is_err() {
         pr_err!("the damaged image could not be marked as such\n");
+        return;
     }
+    // What is left of their marks the next boot takes off.
+    let _ = bystanders.unmark();
 }
 
 impl Resume {

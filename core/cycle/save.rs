@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::bystanders::Bystanders;
 use super::mounts::Mounts;
 use super::plan::Plan;
 use super::{get_superblock, put_superblock, room};
@@ -38,6 +39,7 @@ pub(super) struct Save {
     header: Buf,
     header_len: usize,
     facts: Recorded,
+    bystanders: Bystanders,
     space: Arc<dyn Space>,
     superblock: Superblock,
     counts: Counts,
@@ -107,6 +109,7 @@ impl Save {
         superblock.saved_at = time::realtime_s();
 
         let facts = Recorded::of(plan)?;
+        let bystanders = Bystanders::find(engine, &*space, id)?;
         let header = Buf::new(header::AREA_BYTES)?;
         let pages = plan.snapshot.prepare(most).map_err(|e| {
             let kb = most.saturating_mul(4);
@@ -134,6 +137,7 @@ impl Save {
             header,
             header_len: 0,
             facts,
+            bystanders,
             space,
             superblock,
             counts: Counts::default(),
@@ -181,6 +185,23 @@ impl Save {
         put_superblock(&*self.space, &mut self.superblock, signature)
     }
 
+    /// Moves to `next`, which is no image.
+    fn advance(&mut self, next: State) -> Result {
+        self.superblock.advance(next)?;
+        self.record(Signature::Own)
+    }
+
+    /// Gives all bystanders their own signature back; says whether that worked.
+    fn unmark_bystanders(&self, engine: &Engine) -> bool {
+        let result = self.bystanders.unmark();
+        if result.is_err() {
+            engine.report.warn(format_args!(
+                "a swap area that has no part of the image still carries a mark: the next boot takes it off"
+            ));
+        }
+        result.is_ok()
+    }
+
     /// Writes and commits the image. Devices work, tasks are frozen.
     ///
     /// # Errors
@@ -188,6 +209,7 @@ impl Save {
     /// `ENOSPC`, `ECANCELED`, I/O errors. The image is not committed then.
     pub(super) fn write(&mut self, engine: &Engine, platform: bool) -> Result {
         engine.go_on()?;
+        self.bystanders.note();
         let job = self.job.take().ok_or(EINVAL)?;
         engine.progress.start(self.counts.pages);
         engine.stats.atomic_ns.set(self.atomic_ns);
@@ -210,7 +232,7 @@ impl Save {
                 ),
             ));
         }
-        commit.header_crc = self.encode_header(platform)?;
+        commit.header_crc = self.encode_header(engine, platform)?;
         self.seal(engine, job, &commit)
             .map_err(|e| self.blame(engine, e))?;
         engine.progress.stop();
@@ -243,7 +265,7 @@ impl Save {
         engine.fail(error, format_args!("{why}"))
     }
 
-    fn encode_header(&mut self, platform: bool) -> Result<u32> {
+    fn encode_header(&mut self, engine: &Engine, platform: bool) -> Result<u32> {
         let mut arch = Buf::new(header::ARCH_MAX)?;
         let arch_len = hibernate::arch_header_save(&mut arch)?;
         let build_id = uts::build_id();
@@ -272,13 +294,15 @@ impl Save {
             })?;
         }
         self.facts.mounts.record(&mut builder)?;
+        self.bystanders.note();
+        self.bystanders.record(engine, &mut builder)?;
         let crc = builder.finish()?;
         self.header_len = header::AREA_BYTES;
         Ok(crc)
     }
 
-    /// Header, flush, commit record, flush, superblock: after the last of
-    /// them, and not before, there is an image.
+    /// Header, flush, commit record, flush, marks of bystanders, superblock:
+    /// after the last of them, and not before, there is an image.
     fn seal(&mut self, engine: &Engine, job: &SaveJob, commit: &Commit) -> Result {
         let header = self.header.get(..self.header_len).ok_or(EINVAL)?;
         io::write_all(&*self.space, job.queue(), HEADER_BLOCK, header)?;
@@ -304,6 +328,7 @@ impl Save {
         ));
         self.superblock.set_reason(story.as_str());
         self.facts.mounts.unchanged(engine, &self.facts.kept)?;
+        self.bystanders.mark(engine)?;
         self.superblock.advance(State::Committed)?;
         self.record(Signature::Image)
     }
@@ -333,12 +358,16 @@ impl Save {
             State::Failed
         };
         let marked = self.superblock.state.is_image();
-        let result = self
-            .superblock
-            .advance(next)
-            .map_err(Error::from)
-            .and_then(|()| self.record(Signature::Own));
+        // What tells of the marks of bystanders stays until they are off.
+        let first = match next {
+            State::Empty if self.bystanders.any() => State::Failed,
+            _ => next,
+        };
+        let result = self.advance(first);
         if result.is_ok() {
+            if self.unmark_bystanders(engine) && first != next {
+                let _ = self.advance(next);
+            }
             self.space.give_back(FIRST_BLOCK);
         } else if !marked {
             engine.report.warn(format_args!(
@@ -359,12 +388,15 @@ impl Save {
                 pr_notice!(
                     "the mark of the image was taken off the storage in the second attempt\n"
                 );
+                self.unmark_bystanders(engine);
                 self.space.give_back(FIRST_BLOCK);
             }
             Err(e) => {
                 pr_crit!(
                     "the mark of the image could not be taken off the storage: do not resume from it\n"
                 );
+                // Without them it is refused, whoever tries.
+                self.unmark_bystanders(engine);
                 engine.fail(
                     e,
                     format_args!("the mark of the image could not be taken off the storage: do not resume from it"),
@@ -379,7 +411,7 @@ impl Save {
     /// the image and the places of things are to be believed.
     pub(super) fn resumed(mut self, engine: &Engine) {
         self.release();
-        let result = self.consume();
+        let result = self.consume(engine);
         match result {
             Ok(story) => engine
                 .report
@@ -396,7 +428,7 @@ impl Save {
         }
     }
 
-    fn consume(&mut self) -> Result<Text<200>> {
+    fn consume(&mut self, engine: &Engine) -> Result<Text<200>> {
         let (mut sb, _) = get_superblock(&*self.space)?.ok_or(ENODEV)?;
         if sb.image_id != self.superblock.image_id {
             return Err(errno::error(errno::ESTALE));
@@ -405,6 +437,7 @@ impl Save {
         let story = Text::format(format_args!("resumed: {}", sb.reason()));
         sb.advance(State::Consumed)?;
         put_superblock(&*self.space, &mut sb, Signature::Own)?;
+        self.unmark_bystanders(engine);
         self.space.give_back(FIRST_BLOCK);
         Ok(story)
     }

@@ -25,9 +25,19 @@ use super::{
 };
 
 mod builder;
+mod bystander;
 mod mounted;
 
 pub use self::builder::HeaderBuilder;
+pub use self::bystander::{
+    Bystander,
+    Bystanders,
+    BYSTANDERS_HEAD_BYTES,
+    BYSTANDERS_MAX,
+    BYSTANDER_BYTES,
+    LABEL_BYTES,
+    PATH_BYTES, //
+};
 pub use self::mounted::{
     Mounted,
     MountedList,
@@ -81,16 +91,19 @@ pub const FLAG_MAY_OVERRIDE: u32 = 1 << 1;
 /// Flag: a list of filesystems follows the transforms. The builder sets it.
 pub const FLAG_MOUNTED: u32 = 1 << 2;
 
+/// Flag: a list of bystanders follows the transforms and the filesystems. The builder sets it.
+pub const FLAG_BYSTANDERS: u32 = 1 << 3;
+
 /// Flags that are facts; the others say what the header has.
 const FLAGS_FACTS: u32 = FLAG_PLATFORM | FLAG_MAY_OVERRIDE;
-const FLAGS_KNOWN: u32 = FLAGS_FACTS | FLAG_MOUNTED;
+const FLAGS_KNOWN: u32 = FLAGS_FACTS | FLAG_MOUNTED | FLAG_BYSTANDERS;
 
 // Offset of the length of the whole, which the builder patches last and the decoder reads first.
 const TOTAL_LEN_AT: usize = 16;
-// Offset of the flags, one of which the builder knows last.
+// Offset of the flags, some of which the builder knows last.
 const FLAGS_AT: usize = 20;
 
-/// The facts that a header states, except for the transforms and the filesystems.
+/// The facts that a header states, except for the transforms and the lists behind them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts<'a> {
     /// Identity of the image.
@@ -145,9 +158,10 @@ pub struct Header<'a> {
     pub crc: u32,
     /// Bytes of the header.
     pub total_len: usize,
-    // Invariant: both decode without errors.
+    // Invariant: all decode without errors.
     transforms: Transforms<'a>,
     mounted: MountedList<'a>,
+    bystanders: Bystanders<'a>,
 }
 
 impl<'a> Header<'a> {
@@ -181,10 +195,14 @@ impl<'a> Header<'a> {
             rest: r.rest(),
         };
         let rest = transforms.check()?;
-        let mounted = match flags & FLAG_MOUNTED {
-            0 if rest.is_empty() => MountedList::NONE,
-            0 => return Err(Error::BadLength),
+        let (mounted, rest) = match flags & FLAG_MOUNTED {
+            0 => (MountedList::NONE, rest),
             _ => MountedList::check(rest)?,
+        };
+        let bystanders = match flags & FLAG_BYSTANDERS {
+            0 if rest.is_empty() => Bystanders::NONE,
+            0 => return Err(Error::BadLength),
+            _ => Bystanders::check(rest)?,
         };
         Ok(Header {
             facts,
@@ -192,6 +210,7 @@ impl<'a> Header<'a> {
             total_len,
             transforms,
             mounted,
+            bystanders,
         })
     }
 
@@ -261,6 +280,11 @@ impl<'a> Header<'a> {
     /// Returns the filesystems that were mounted when the image was saved.
     pub const fn mounted(&self) -> MountedList<'a> {
         self.mounted
+    }
+
+    /// Returns the swap areas with memory of the saved system that hold no part of the image.
+    pub const fn bystanders(&self) -> Bystanders<'a> {
+        self.bystanders
     }
 }
 

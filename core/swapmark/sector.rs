@@ -6,19 +6,22 @@
 //! never touched. Its last 512 bytes are padding that ends in the signature:
 //!
 //! ```text
-//!   0  superblock, 448 bytes; zeros in a member
+//!   0  superblock, 448 bytes; zeros in all but the primary
 //! 448  record of the image, 54 bytes
 //! 502  signature, 10 bytes
 //! ```
 //!
 //! The *primary* area carries the superblock; the *members*, which hold other
-//! parts of the same image, only carry a record. What the sector was before is
-//! put back in the end: normally zeros and the signature, otherwise a copy
-//! that was kept in a block of the area (the [keep](encode_keep)).
+//! parts of the same image, only carry a record, and so do the *bystanders*,
+//! which have swapped-out pages of the saved system and no part of the image,
+//! wherever that is. What the sector was before is put back in the end:
+//! normally zeros and the signature, otherwise a copy that was kept in a block
+//! of the area (the [keep](encode_keep)).
 //!
-//! Record: magic(4), version u8, role u8, original signature(10), identity of
-//! the map(16), block of the keep u64, major u32, minor u32 of the primary,
-//! zeros(2), CRC-32C of the record with this field zero.
+//! Record: magic(4), version u8, role u8, original signature(10), identity(16)
+//! of the map, in a bystander of the image, block of the keep u64, major u32,
+//! minor u32 of the primary, in a bystander zeros, zeros(2), CRC-32C of the
+//! record with this field zero.
 
 #![forbid(unsafe_code)]
 
@@ -67,6 +70,8 @@ pub enum Role {
     Primary,
     /// It only gives blocks.
     Member,
+    /// It gives none, and has pages of the saved system.
+    Bystander,
 }
 
 /// What is known of an area while there is a mark on it.
@@ -74,12 +79,13 @@ pub enum Role {
 pub struct Record {
     /// What the area is to the image.
     pub role: Role,
-    /// Identity of the block map that the area belongs to.
+    /// Identity of the block map that the area belongs to; of the image, in a
+    /// bystander.
     pub map: ImageId,
     /// Block of the area's device where the original sector is kept, or 0
     /// when it was empty but for its signature.
     pub keep: u64,
-    /// Device number of the primary area, for messages.
+    /// Device number of the primary area, for messages; zeros in a bystander.
     pub primary: (u32, u32),
 }
 
@@ -105,6 +111,8 @@ pub enum Found {
 pub struct Header {
     /// UUID of the area.
     pub uuid: [u8; 16],
+    /// Its label, padded with NULs.
+    pub label: [u8; 16],
 }
 
 /// Why an area cannot carry the mark of an image.
@@ -151,7 +159,8 @@ pub fn header(page: &[u8]) -> core::result::Result<Header, Refusal> {
         return Err(Refusal::BadPages);
     }
     let uuid = r.array().map_err(|_| Refusal::Truncated)?;
-    Ok(Header { uuid })
+    let label = r.array().map_err(|_| Refusal::Truncated)?;
+    Ok(Header { uuid, label })
 }
 
 /// Returns the last sector of a header page.
@@ -210,6 +219,7 @@ fn get_record(bytes: &[u8]) -> Result<Record> {
     let role = match r.u8()? {
         1 => Role::Primary,
         2 => Role::Member,
+        3 => Role::Bystander,
         _ => return Err(Error::BadState),
     };
     // No other signature is ever replaced, so none is ever put back.
@@ -232,6 +242,7 @@ fn put_record(record: &Record) -> Result<[u8; RECORD_BYTES]> {
     w.u8(match record.role {
         Role::Primary => 1,
         Role::Member => 2,
+        Role::Bystander => 3,
     })?;
     w.bytes(&SWAP)?;
     w.id(&record.map)?;
@@ -243,7 +254,7 @@ fn put_record(record: &Record) -> Result<[u8; RECORD_BYTES]> {
 }
 
 /// Makes the sector of the area that `record` describes; `superblock` is
-/// zeros for a member, `image` chooses the signature.
+/// zeros for all but the primary, `image` chooses the signature.
 ///
 /// # Errors
 ///

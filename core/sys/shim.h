@@ -387,6 +387,7 @@ int dormouse_restore_arm(struct dormouse_restore *restore);
  * @header_block: Where its header is on the device, in pages.
  * @is_file: True if it is a file on a filesystem.
  * @is_volatile: True if it is lost when the machine is switched off.
+ * @is_virtual: True if the kernel makes the device itself, as dm and md do.
  * @name: Path of the device node or file.
  */
 struct dormouse_swap_area {
@@ -397,6 +398,7 @@ struct dormouse_swap_area {
 	u64 header_block;
 	bool is_file;
 	bool is_volatile;
+	bool is_virtual;
 	char name[256];
 };
 

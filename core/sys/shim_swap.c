@@ -83,6 +83,8 @@ int dormouse_swap_area(u32 type, struct dormouse_swap_area *area)
 	area->header_block = swapdev_block(type, 0);
 	area->is_file = !(si->flags & SWP_BLKDEV);
 	area->is_volatile = is_volatile(si->bdev);
+	/* Disks of drivers have a device above them. */
+	area->is_virtual = !disk_to_dev(si->bdev->bd_disk)->parent;
 	name = file_path(si->swap_file, area->name, sizeof(area->name));
 	if (IS_ERR(name))
 		snprintf(area->name, sizeof(area->name), "%pg", si->bdev);

@@ -51,6 +51,11 @@ impl SwapArea {
         self.raw.free_pages
     }
 
+    /// Of these in use. Slots that are reserved count.
+    pub fn used_pages(&self) -> u64 {
+        self.raw.pages.saturating_sub(self.raw.free_pages)
+    }
+
     /// Where its header is on the device, in pages.
     ///
     /// Of a file whose filesystem has blocks smaller than a page the kernel may have left out the
@@ -67,6 +72,12 @@ impl SwapArea {
     /// True when it is lost when the machine is switched off, as compressed memory is.
     pub fn is_volatile(&self) -> bool {
         self.raw.is_volatile
+    }
+
+    /// True when the kernel makes the device itself, of others (dm, md): another boot may not have
+    /// it, and the saved system goes on with it all the same.
+    pub fn is_virtual(&self) -> bool {
+        self.raw.is_virtual
     }
 
     /// Path of the device node or file.

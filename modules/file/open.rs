@@ -264,7 +264,11 @@ pub(crate) fn open(place: Place<'_>, pinned: Option<Arc<Pinned>>) -> Result<File
         pinned: own,
     };
     if !found.superblock.state.is_image() {
-        return found.alone(false);
+        // The header may still be there, which tells of the marks of others.
+        return match found.load_map() {
+            Ok(map) => found.space(map, false),
+            Err(_) => found.alone(false),
+        };
     }
     // An image in a file that is configured could not be taken off it.
     if found.pinned.is_some() || !is_as_it_was(&found.first, &found.label, &state)? {

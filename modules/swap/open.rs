@@ -56,7 +56,14 @@ fn find_primary(at: &ResumeDevice) -> Result<Primary> {
             format_args!("the mark of the image on {name} is damaged, so the image cannot be found: it is not restored"),
         ));
     };
-    if record.role == Role::Member {
+    if record.role == Role::Bystander && image {
+        let name = header.name();
+        return Err(engine::fail(
+            ENXIO,
+            format_args!("{name} only has pages of a saved system, whose image is somewhere else: resume= has to name that place"),
+        ));
+    }
+    if record.role != Role::Primary {
         if !image {
             return Err(ENODEV);
         }
@@ -281,10 +288,10 @@ fn open_complete(primary: Primary) -> Result<SwapSpace> {
 /// Opens what is left of an image that is not complete, and takes marks off
 /// that it left: the power may have gone between two of them.
 fn open_rest(primary: Primary) -> Result<SwapSpace> {
-    let list = match load_map(&primary) {
-        Ok((_, list)) => list,
+    let (map, list) = match load_map(&primary) {
+        Ok((map, list)) => (Some(map), list),
         // Its blocks were free to be used for something else since.
-        Err(_) => KVec::new(),
+        Err(_) => (None, KVec::new()),
     };
     let image = primary.image;
     let superblock = primary.superblock.clone();
@@ -299,6 +306,14 @@ fn open_rest(primary: Primary) -> Result<SwapSpace> {
                 e.to_errno()
             ),
         }
+    }
+    if let Some(map) = map.filter(|_| space.parts.len() == list.len()) {
+        // The header may still be there, which tells of more marks.
+        let mut devices = KVec::new();
+        for part in space.parts.iter() {
+            devices.push(part.header.device.clone(), GFP_KERNEL)?;
+        }
+        space.space = BlockSpace::new(devices, map);
     }
     if Reserved::any() {
         // A save of this kernel is between two marks itself.

@@ -19,6 +19,7 @@ use dormouse::blockspace::BlockSpace;
 use dormouse::errno;
 use dormouse::storage::{Op, Private, Signature, Space};
 use dormouse::swapmark::sector::{self, Found, Role};
+use dormouse::sys::block::DevT;
 use dormouse::sys::ioq::IoBuf;
 use dormouse::sys::swap::SwapSlots;
 use kernel::prelude::*;
@@ -173,6 +174,11 @@ impl Space for SwapSpace {
             Signature::Image => self.mark(bytes),
             Signature::Own => self.unmark(bytes, sb.state),
         }
+    }
+
+    fn has_area(&self, dev: DevT, block: u64) -> bool {
+        let is_it = |part: &Part| part.header.device.dev() == dev && part.header.block == block;
+        self.parts.iter().any(is_it)
     }
 
     fn private(&self) -> Private {

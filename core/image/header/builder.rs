@@ -5,15 +5,19 @@
 #![forbid(unsafe_code)]
 
 use super::{
+    Bystander,
     Facts,
     Mounted,
     Transform,
     ARCH_MAX,
     AREA_BYTES,
     BUILD_ID_MAX,
+    BYSTANDERS_HEAD_BYTES,
+    BYSTANDERS_MAX,
     CRC_AT,
     FLAGS_AT,
     FLAGS_FACTS,
+    FLAG_BYSTANDERS,
     FLAG_MOUNTED,
     KVERSION_BYTES,
     MACHINE_BYTES,
@@ -51,6 +55,8 @@ pub struct HeaderBuilder<'a> {
     flags: u32,
     // Of the list of filesystems, when there is one: where it begins, and how many it has.
     mounted: Option<(usize, u32)>,
+    // The same of the list of bystanders.
+    bystanders: Option<(usize, u32)>,
 }
 
 impl<'a> HeaderBuilder<'a> {
@@ -98,6 +104,7 @@ impl<'a> HeaderBuilder<'a> {
             transforms: 0,
             flags: facts.flags,
             mounted: None,
+            bystanders: None,
         })
     }
 
@@ -107,9 +114,9 @@ impl<'a> HeaderBuilder<'a> {
     ///
     /// [`Error::BadCount`] for the ninth, [`Error::TooLong`] for its parameters,
     /// [`Error::BadText`] for its name, [`Error::NoRoom`] for the buffer, [`Error::BadOrder`]
-    /// behind a filesystem. The header is unchanged then.
+    /// behind a list. The header is unchanged then.
     pub fn transform(&mut self, transform: &Transform<'_>) -> Result {
-        if self.mounted.is_some() {
+        if self.mounted.is_some() || self.bystanders.is_some() {
             return Err(Error::BadOrder);
         }
         if self.transforms as usize >= TRANSFORMS_MAX {
@@ -138,9 +145,12 @@ impl<'a> HeaderBuilder<'a> {
     /// # Errors
     ///
     /// [`Error::BadCount`] for more than [`MOUNTED_MAX`], [`Error::TooLong`] and
-    /// [`Error::BadText`] for the name of its device, [`Error::NoRoom`] for the buffer. The header
-    /// is unchanged then.
+    /// [`Error::BadText`] for the name of its device, [`Error::NoRoom`] for the buffer,
+    /// [`Error::BadOrder`] behind the bystanders. The header is unchanged then.
     pub fn mounted(&mut self, mounted: &Mounted<'_>) -> Result {
+        if self.bystanders.is_some() {
+            return Err(Error::BadOrder);
+        }
         let (at, count) = self.mounted.unwrap_or((self.end, 0));
         if count as usize >= MOUNTED_MAX {
             return Err(Error::BadCount);
@@ -153,6 +163,29 @@ impl<'a> HeaderBuilder<'a> {
         mounted.encode(&mut w)?;
         self.end = w.position();
         self.mounted = Some((at, count.saturating_add(1)));
+        Ok(())
+    }
+
+    /// Adds a bystander, behind all filesystems.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadCount`] for more than [`BYSTANDERS_MAX`], [`Error::TooLong`] and
+    /// [`Error::BadText`] for a text, [`Error::NoRoom`] for the buffer. The header is unchanged
+    /// then.
+    pub fn bystander(&mut self, bystander: &Bystander<'_>) -> Result {
+        let (at, count) = self.bystanders.unwrap_or((self.end, 0));
+        if count as usize >= BYSTANDERS_MAX {
+            return Err(Error::BadCount);
+        }
+        let begin = match count {
+            0 => self.end.saturating_add(BYSTANDERS_HEAD_BYTES),
+            _ => self.end,
+        };
+        let mut w = Writer::at(self.buf, begin)?;
+        bystander.encode(&mut w)?;
+        self.end = w.position();
+        self.bystanders = Some((at, count.saturating_add(1)));
         Ok(())
     }
 
@@ -170,16 +203,22 @@ impl<'a> HeaderBuilder<'a> {
             transforms,
             flags,
             mounted,
+            bystanders,
         } = self;
         if end > AREA_BYTES {
             return Err(Error::NoRoom);
         }
-        if let Some((at, count)) = mounted {
-            Writer::at(buf, FLAGS_AT)?.u32(flags | FLAG_MOUNTED)?;
-            let mut w = Writer::at(buf, at)?;
-            w.u32(count)?;
-            w.u32(0)?;
+        let lists = [(mounted, FLAG_MOUNTED), (bystanders, FLAG_BYSTANDERS)];
+        let mut flags = flags;
+        for (list, flag) in lists {
+            if let Some((at, count)) = list {
+                flags |= flag;
+                let mut w = Writer::at(buf, at)?;
+                w.u32(count)?;
+                w.u32(0)?;
+            }
         }
+        Writer::at(buf, FLAGS_AT)?.u32(flags)?;
         Writer::at(buf, TOTAL_LEN_AT)?.u32(end as u32)?;
         Writer::at(buf, TRANSFORM_COUNT_AT)?.u32(transforms)?;
         buf.get_mut(end..).ok_or(Error::NoRoom)?.fill(0);

@@ -73,8 +73,8 @@ impl<'a> MountedList<'a> {
     /// A list of none.
     pub(super) const NONE: Self = MountedList { left: 0, rest: &[] };
 
-    /// Checks that `bytes` are a list, and nothing else.
-    pub(super) fn check(bytes: &'a [u8]) -> Result<Self> {
+    /// Checks that `bytes` begin with a list; returns what follows it, too.
+    pub(super) fn check(bytes: &'a [u8]) -> Result<(Self, &'a [u8])> {
         let mut r = Reader::new(bytes);
         let left = r.u32()?;
         r.zeros(4)?;
@@ -89,10 +89,7 @@ impl<'a> MountedList<'a> {
         while rest.left != 0 {
             rest.step()?;
         }
-        if !rest.rest.is_empty() {
-            return Err(Error::BadLength);
-        }
-        Ok(list)
+        Ok((list, rest.rest))
     }
 
     fn step(&mut self) -> Result<Mounted<'a>> {

@@ -82,7 +82,8 @@ pub fn header(data: &[u8]) {
             let transforms: Vec<_> = header.transforms().collect();
             assert_eq!(transforms.len(), header.transform_count());
             let mounted: Vec<_> = header.mounted().collect();
-            let again = samples::header_mounted(&header.facts, &transforms, &mounted);
+            let bystanders: Vec<_> = header.bystanders().collect();
+            let again = samples::header_lists(&header.facts, &transforms, &mounted, &bystanders);
             assert_eq!(again.expect("it was read"), data[..header.total_len]);
         }
     });
@@ -513,6 +514,7 @@ pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("superblock", "foreign", vec![0; superblock::BYTES]),
         ("header", "two-transforms", samples::header_bytes()),
         ("header", "two-filesystems", mounted),
+        ("header", "two-lists", samples::header_lists_bytes()),
         ("frame", "data", samples::data_frame_bytes()),
         ("frame", "index", index.clone()),
         ("frame", "chunk", samples::data_chunk_bytes()),

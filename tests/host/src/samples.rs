@@ -7,7 +7,9 @@ use crate::blockmap::codec::{self, Device};
 use crate::blockmap::{BlockMap, MapEntry};
 use crate::image::commit::Commit;
 use crate::image::frame::{self, FrameWriter, Kind};
-use crate::image::header::{self, Facts, HeaderBuilder, Mounted, Transform, TransformKind};
+use crate::image::header::{
+    self, Bystander, Facts, HeaderBuilder, Mounted, Transform, TransformKind,
+};
 use crate::image::index::{Entry, IndexWriter, Source};
 use crate::image::root::{self, Chunk};
 use crate::image::superblock::{self, State, Superblock};
@@ -50,6 +52,16 @@ pub const MOUNTED: Mounted<'static> = Mounted {
     device: (254, 17),
     fingerprint: 0x1234_5678,
     name: "vdb1",
+};
+
+/// A swap area that holds no part of the image.
+pub const BYSTANDER: Bystander<'static> = Bystander {
+    uuid: *b"a swap area's ID",
+    block: 34_816,
+    device: (254, 18),
+    is_virtual: false,
+    label: "second",
+    path: "/var/swapfile",
 };
 
 /// Returns page `pfn` of the sample: no two are the same, and none is of one word.
@@ -108,6 +120,20 @@ pub fn header_mounted(
     transforms: &[Transform<'_>],
     mounted: &[Mounted<'_>],
 ) -> Result<Vec<u8>, Error> {
+    header_lists(facts, transforms, mounted, &[])
+}
+
+/// The same with a list of bystanders, too.
+///
+/// # Errors
+///
+/// As the builder.
+pub fn header_lists(
+    facts: &Facts<'_>,
+    transforms: &[Transform<'_>],
+    mounted: &[Mounted<'_>],
+    bystanders: &[Bystander<'_>],
+) -> Result<Vec<u8>, Error> {
     let mut out = vec![0xee; header::AREA_BYTES];
     let mut builder = HeaderBuilder::new(&mut out, facts)?;
     for transform in transforms {
@@ -115,6 +141,9 @@ pub fn header_mounted(
     }
     for filesystem in mounted {
         builder.mounted(filesystem)?;
+    }
+    for area in bystanders {
+        builder.bystander(area)?;
     }
     builder.finish()?;
     let total_len = header::Header::decode(&out)?.total_len;
@@ -126,6 +155,17 @@ pub fn header_mounted(
 /// Returns the sample header.
 pub fn header_bytes() -> Vec<u8> {
     header_with(&FACTS, &TRANSFORMS).expect("a sample")
+}
+
+/// Returns the sample header with both of its lists.
+pub fn header_lists_bytes() -> Vec<u8> {
+    let other = Bystander {
+        is_virtual: true,
+        label: "",
+        ..BYSTANDER
+    };
+    let lists = header_lists(&FACTS, &TRANSFORMS, &[MOUNTED], &[BYSTANDER, other]);
+    lists.expect("a sample")
 }
 
 /// Returns a frame with the pages `extents`, which one of two transforms shrank to `stored`.

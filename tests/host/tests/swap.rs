@@ -41,7 +41,7 @@ fn encoded_superblock() -> [u8; BYTES] {
 fn sample(role: Role, image: bool) -> Sector {
     let superblock = match role {
         Role::Primary => encoded_superblock(),
-        Role::Member => [0; BYTES],
+        Role::Member | Role::Bystander => [0; BYTES],
     };
     sector::encode(&superblock, &record(role, 77), image).unwrap()
 }
@@ -53,6 +53,7 @@ fn page(bad_pages: u32) -> Vec<u8> {
     page[1028..1032].copy_from_slice(&1000u32.to_le_bytes());
     page[1032..1036].copy_from_slice(&bad_pages.to_le_bytes());
     page[1036..1052].copy_from_slice(&[7; 16]);
+    page[1052..1058].copy_from_slice(b"second");
     page[BLOCK - 10..].copy_from_slice(b"SWAPSPACE2");
     page
 }
@@ -69,9 +70,29 @@ fn layout() {
     assert_eq!((sector::SECTOR_AT, sector::BAD_PAGES_MAX), (3584, 512));
 }
 
+// `Record in a swap header` of Documentation/image-format.rst.
+#[test]
+fn layout_of_a_record() {
+    let at = Record {
+        role: Role::Bystander,
+        map: ImageId([0x11; 16]),
+        keep: 0x2222_2222_2222_2222,
+        primary: (0x3333_3333, 0x4444_4444),
+    };
+    let sector = sector::encode(&[0; BYTES], &at, true).unwrap();
+    let record = &sector[448..502];
+    assert_eq!(&record[..6], b"DMSW\x01\x03");
+    assert_eq!(&record[6..16], b"SWAPSPACE2");
+    assert_eq!(record[16..32], [0x11; 16]);
+    assert_eq!(record[32..40], [0x22; 8]);
+    assert_eq!(record[40..44], [0x33; 4]);
+    assert_eq!(record[44..48], [0x44; 4]);
+    assert_eq!(record[48..50], [0; 2]);
+}
+
 #[test]
 fn round_trip() {
-    for role in [Role::Primary, Role::Member] {
+    for role in [Role::Primary, Role::Member, Role::Bystander] {
         for image in [false, true] {
             let found = sector::decode(&sample(role, image));
             let record = record(role, 77);
@@ -140,7 +161,7 @@ fn every_flip_of_the_record_is_seen() {
 #[test]
 fn sealed_nonsense_is_refused() {
     // Role, original signature, and the two zero bytes, each with a correct seal.
-    for (at, value) in [(5, 0), (5, 3), (6, b'X'), (48, 1), (49, 1), (4, 2)] {
+    for (at, value) in [(5, 0), (5, 4), (6, b'X'), (48, 1), (49, 1), (4, 2)] {
         let mut sector = sample(Role::Primary, true);
         sector[448 + at] = value;
         image::wire::seal(&mut sector[448..502], 50).unwrap();
@@ -150,7 +171,9 @@ fn sealed_nonsense_is_refused() {
 
 #[test]
 fn headers() {
-    assert_eq!(sector::header(&page(0)).unwrap().uuid, [7; 16]);
+    let found = sector::header(&page(0)).unwrap();
+    assert_eq!(found.uuid, [7; 16]);
+    assert_eq!(&found.label, b"second\0\0\0\0\0\0\0\0\0\0");
     assert!(sector::header(&page(512)).is_ok());
     assert_eq!(sector::header(&page(513)), Err(Refusal::BadPages));
     assert_eq!(sector::header(&page(u32::MAX)), Err(Refusal::BadPages));

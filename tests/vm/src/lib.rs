@@ -33,6 +33,7 @@ mod screen;
 mod settings;
 mod shortages;
 mod steps;
+mod swapareas;
 mod swsusp;
 pub mod torture;
 mod tpm;
@@ -160,6 +161,7 @@ pub fn all() -> Vec<Scenario> {
         builtin::SCENARIOS,
         cycles::SCENARIOS,
         places::SCENARIOS,
+        swapareas::SCENARIOS,
         files::SCENARIOS,
         refusals::SCENARIOS,
         mounts::SCENARIOS,

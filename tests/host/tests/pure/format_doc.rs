@@ -5,6 +5,7 @@
 //! For every field of every table there is a way to change just that field. The bytes that
 //! change must lie where the table says; where the field can hold any value, all of them must.
 
+mod bystanders;
 mod encryption;
 mod filesystems;
 mod frames;
@@ -392,6 +393,7 @@ fn constants() {
         ("DEVICES_MAX", DEVICES_MAX as u64),
         ("ENTRIES_PER_MAP_BLOCK", codec::ENTRIES_PER_BLOCK as u64),
         ("MOUNTED_MAX", header::MOUNTED_MAX as u64),
+        ("BYSTANDERS_MAX", header::BYSTANDERS_MAX as u64),
     ]);
     let rows = table("Constants");
     let text: BTreeMap<&str, u64> = rows

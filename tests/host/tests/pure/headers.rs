@@ -3,12 +3,13 @@
 //! Header: round trip, refusals.
 
 use dormouse_host::image::header::{
-    Facts, Header, HeaderBuilder, Mounted, Transform, TransformKind, ARCH_MAX, AREA_BYTES,
-    MOUNTED_BYTES, MOUNTED_MAX, PARAMS_MAX,
+    Bystander, Facts, Header, HeaderBuilder, Mounted, Transform, TransformKind, ARCH_MAX,
+    AREA_BYTES, BYSTANDERS_MAX, BYSTANDER_BYTES, MOUNTED_BYTES, MOUNTED_MAX, PARAMS_MAX,
 };
 use dormouse_host::image::{wire, Error, ImageId};
 use dormouse_host::samples::{
-    self, header_bytes, header_mounted, header_with, FACTS, MOUNTED, TRANSFORMS,
+    self, header_bytes, header_lists, header_mounted, header_with, BYSTANDER, FACTS, MOUNTED,
+    TRANSFORMS,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -110,9 +111,11 @@ fn refusals() {
     assert_eq!(sealed(|b| b[8] = 0), Some(Error::UnknownVersion));
     assert_eq!(sealed(|b| b[16..20].fill(0)), Some(Error::BadLength));
     assert_eq!(sealed(|b| b[16..20].fill(255)), Some(Error::BadLength));
-    assert_eq!(sealed(|b| b[20] |= 8), Some(Error::UnknownFeature));
+    assert_eq!(sealed(|b| b[20] |= 16), Some(Error::UnknownFeature));
     // A list that is not there.
-    assert_eq!(sealed(|b| b[20] |= 4), Some(Error::Truncated));
+    for list in [4, 8] {
+        assert_eq!(sealed(|b| b[20] |= list), Some(Error::Truncated));
+    }
     assert_eq!(sealed(|b| b[41] = 0x40), Some(Error::PageSize));
     assert_eq!(sealed(|b| b[46] = 1), Some(Error::BadLength));
     assert_eq!(sealed(|b| b[48] = 33), Some(Error::BadLength));
@@ -208,11 +211,14 @@ fn the_largest_header_fits_its_area() {
         arch: &[1; ARCH_MAX],
         ..FACTS
     };
-    let bytes = header_mounted(&facts, &[transform; 8], &[MOUNTED; MOUNTED_MAX]).unwrap();
+    let mounted = [MOUNTED; MOUNTED_MAX];
+    let bystanders = [BYSTANDER; BYSTANDERS_MAX];
+    let bytes = header_lists(&facts, &[transform; 8], &mounted, &bystanders).unwrap();
     assert!(bytes.len() <= AREA_BYTES);
     let header = Header::decode(&bytes).unwrap();
     assert_eq!(header.transform_count(), 8);
     assert_eq!(header.mounted().count(), MOUNTED_MAX);
+    assert_eq!(header.bystanders().count(), BYSTANDERS_MAX);
 }
 
 #[test]
@@ -266,6 +272,74 @@ fn lists_of_filesystems_that_are_refused() {
     assert_eq!(sealed(list + 8 + 28, 1), Some(Error::NotZero));
     assert_eq!(sealed(list + 8 + 32, 7), Some(Error::BadText));
     // Without the flag it is something that does not belong there.
+    assert_eq!(sealed(20, 1), Some(Error::BadLength));
+}
+
+#[test]
+fn bystanders_come_back() {
+    let other = Bystander {
+        is_virtual: true,
+        device: (0, u32::MAX),
+        block: u64::MAX,
+        label: "",
+        path: "",
+        ..BYSTANDER
+    };
+    for mounted in [&[][..], &[MOUNTED]] {
+        for list in [&[][..], &[BYSTANDER], &[BYSTANDER, other]] {
+            let bytes = header_lists(&FACTS, &TRANSFORMS, mounted, list).unwrap();
+            let header = Header::decode(&bytes).unwrap();
+            assert_eq!(header.bystanders().collect::<Vec<_>>(), list);
+            assert_eq!(header.mounted().collect::<Vec<_>>(), mounted);
+            assert_eq!(header.facts, FACTS);
+        }
+    }
+}
+
+#[test]
+fn lists_of_bystanders_that_are_refused() {
+    let many = [BYSTANDER; BYSTANDERS_MAX + 1];
+    let built = header_lists(&FACTS, &[], &[], &many);
+    assert_eq!(built.err(), Some(Error::BadCount));
+    let long = "n".repeat(65);
+    let texts = [("", long.as_str()), (&long[..17], ""), ("a\n", "")];
+    let errors = [Error::TooLong, Error::TooLong, Error::BadText];
+    for ((label, path), error) in texts.into_iter().zip(errors) {
+        let area = Bystander {
+            label,
+            path,
+            ..BYSTANDER
+        };
+        let built = header_lists(&FACTS, &[], &[], &[area]);
+        assert_eq!(built.err(), Some(error));
+    }
+    let mut buf = vec![0; AREA_BYTES];
+    let mut builder = HeaderBuilder::new(&mut buf, &FACTS).unwrap();
+    builder.bystander(&BYSTANDER).unwrap();
+    assert_eq!(builder.transform(&TRANSFORMS[0]), Err(Error::BadOrder));
+    assert_eq!(builder.mounted(&MOUNTED), Err(Error::BadOrder));
+
+    let whole = header_lists(&FACTS, &[], &[MOUNTED], &[BYSTANDER; 2]).unwrap();
+    let list = whole.len() - 2 * BYSTANDER_BYTES - 8;
+    let sealed = |at: usize, value: u8| {
+        let mut bytes = whole.clone();
+        bytes[at] = value;
+        wire::seal(&mut bytes, 12).unwrap();
+        Header::decode(&bytes).err()
+    };
+    assert_eq!(sealed(list, 2), None);
+    assert_eq!(sealed(list, 0), Some(Error::BadCount));
+    assert_eq!(sealed(list, 33), Some(Error::BadCount));
+    assert_eq!(sealed(list, 1), Some(Error::BadLength));
+    assert_eq!(sealed(list, 3), Some(Error::Truncated));
+    assert_eq!(sealed(list + 4, 1), Some(Error::NotZero));
+    assert_eq!(sealed(list + 8 + 32, 1), None);
+    assert_eq!(sealed(list + 8 + 32, 2), Some(Error::UnknownFeature));
+    assert_eq!(sealed(list + 8 + 36, 1), Some(Error::NotZero));
+    assert_eq!(sealed(list + 8 + 40, 7), Some(Error::BadText));
+    assert_eq!(sealed(list + 8 + 56, 7), Some(Error::BadText));
+    // Without its flag a list is something that does not belong there.
+    assert_eq!(sealed(20, 5), Some(Error::BadLength));
     assert_eq!(sealed(20, 1), Some(Error::BadLength));
 }
 

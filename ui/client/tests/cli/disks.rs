@@ -155,7 +155,7 @@ pub fn swap_areas() -> [Vec<u8>; 2] {
         };
         let bytes = match role {
             Role::Primary => encoded(&sb),
-            Role::Member => [0; BYTES],
+            Role::Member | Role::Bystander => [0; BYTES],
         };
         let mut page = header_page(number);
         page[sector::SECTOR_AT..].copy_from_slice(&sector::encode(&bytes, &record, true).unwrap());

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The bystanders of an image that was found: whether they are as it left them,
+//! and how they get their own signature back.
+
+#![forbid(unsafe_code)]
+
+use super::super::open::Refusal;
+use super::take_off;
+use crate::engine::Engine;
+use crate::errno;
+use crate::image::filesystem::Uuid;
+use crate::image::header::{self, Bystander, Header as ImageHeader, BYSTANDERS_MAX};
+use crate::image::superblock::Superblock;
+use crate::image::ImageId;
+use crate::pipeline::io;
+use crate::storage::Space;
+use crate::swapmark::{of_bystander, open_device, type_at, Header};
+use crate::sys::block::{self, BlockDevice, DevT};
+use crate::sys::buf::Buf;
+use crate::sys::hibernate::ResumeDevice;
+use crate::sys::ioq::IoQueue;
+use crate::text::Text;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+const NO_UUID: [u8; 16] = [0; 16];
+
+/// What became of a bystander.
+enum Now {
+    /// It carries the mark of the image, on this device.
+    Marked(DevT),
+    /// It was put to use since; its device, and the name of that.
+    Used(DevT, Text<32>),
+    /// It is not there.
+    Gone,
+}
+
+/// Where a swap area is, and which one.
+#[derive(Clone, Copy)]
+struct Place {
+    uuid: [u8; 16],
+    device: (u32, u32),
+    block: u64,
+}
+
+impl Place {
+    fn of(bystander: &Bystander<'_>) -> Place {
+        Place {
+            uuid: bystander.uuid,
+            device: bystander.device,
+            block: bystander.block,
+        }
+    }
+
+    /// Looks for the area on `dev`: the name of the device, and whether it
+    /// carries the mark of the image `id`.
+    fn look(&self, dev: DevT, id: &ImageId) -> Result<Option<(Text<32>, bool)>> {
+        let device = Arc::new(BlockDevice::open(dev, false, false)?, GFP_KERNEL)?;
+        match Header::open(device, self.block)? {
+            Ok((header, last)) if header.uuid == self.uuid => {
+                Ok(Some((header.name(), of_bystander(&last, id) == Some(true))))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Looks for the area where it was, and otherwise everywhere: devices can
+    /// change their numbers from boot to boot. May sleep.
+    fn now(&self, id: &ImageId) -> Result<Now> {
+        let (major, minor) = self.device;
+        let there = match DevT::new(major, minor) {
+            Some(dev) => match self.look(dev, id) {
+                Ok(Some((_, true))) => return Ok(Now::Marked(dev)),
+                other => other,
+            },
+            None => Ok(None),
+        };
+        let mut now = match (&there, DevT::new(major, minor)) {
+            (Ok(Some((name, _))), Some(dev)) => Now::Used(dev, *name),
+            _ => Now::Gone,
+        };
+        for &dev in block::devices()?.iter() {
+            match self.look(dev, id) {
+                Ok(Some((_, true))) => return Ok(Now::Marked(dev)),
+                // Without a UUID any area looks like this one.
+                Ok(Some((name, false))) if self.uuid != NO_UUID => {
+                    now = Now::Used(dev, name);
+                }
+                _ => {}
+            }
+        }
+        match (now, there) {
+            // It may be there, and nobody could look.
+            (Now::Gone, Err(e)) if e == EIO || e == errno::error(errno::ETIMEDOUT) => Err(e),
+            (now, _) => Ok(now),
+        }
+    }
+}
+
+/// Checks that no bystander of the image that `header` describes was put to use
+/// since. May sleep.
+///
+/// # Errors
+///
+/// The image is dead when one was. It is kept when one is not there, unless the
+/// saved system makes its device itself, and when one cannot be read. The
+/// reason is recorded.
+pub(in crate::cycle) fn check(engine: &Engine, header: &ImageHeader<'_>) -> Result<(), Refusal> {
+    let id = &header.facts.image_id;
+    for was in header.bystanders() {
+        let (path, uuid) = (was.path, Uuid(was.uuid));
+        let now = Place::of(&was).now(id).map_err(|e| {
+            Refusal::Kept(engine.fail(
+                e,
+                format_args!("swap area {path} (UUID {uuid}) has pages of the saved system and cannot be read; the image is kept"),
+            ))
+        })?;
+        match now {
+            Now::Marked(_) => {}
+            Now::Used(_, name) => {
+                return Err(Refusal::Dead(engine.fail(
+                    errno::error(errno::ESTALE),
+                    format_args!("swap area {path} (UUID {uuid}, now {name}), which has pages of the saved system, was put to use after it was saved: the image is given up"),
+                )));
+            }
+            Now::Gone if was.is_virtual => pr_notice!(
+                "swap area {} (UUID {}) is not there, so nobody knows whether it was put to use since the image was saved\n",
+                path,
+                uuid
+            ),
+            Now::Gone => {
+                return Err(Refusal::Kept(engine.fail(
+                    ENXIO,
+                    format_args!("swap area {path} (UUID {uuid}), which has pages of the saved system, is not there; the image is kept"),
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The bystanders of an image that is given up, as far as they are known.
+pub(in crate::cycle) struct Listed {
+    id: ImageId,
+    /// From the header of the image; without one all devices are looked at.
+    places: Option<KVec<Place>>,
+}
+
+/// Reads the list of `sb`'s image in `space`; `None` when there is no header of
+/// that image any more.
+fn read_list(space: &dyn Space, sb: &Superblock) -> Result<Option<KVec<Place>>> {
+    let queue = IoQueue::new(2, header::AREA_BYTES)?;
+    let mut area = Buf::new(header::AREA_BYTES)?;
+    io::read_all(space, &queue, sb.header_block, &mut area)?;
+    let header = match ImageHeader::decode(&area) {
+        Ok(header) if header.facts.image_id == sb.image_id => header,
+        _ => return Ok(None),
+    };
+    let mut places = KVec::with_capacity(BYSTANDERS_MAX, GFP_KERNEL)?;
+    for bystander in header.bystanders() {
+        places.push(Place::of(&bystander), GFP_KERNEL)?;
+    }
+    Ok(Some(places))
+}
+
+impl Listed {
+    /// Reads which they are, before the image of `sb` in `space` is touched.
+    /// May sleep.
+    pub(in crate::cycle) fn of(space: &dyn Space, sb: &Superblock) -> Listed {
+        Listed {
+            id: sb.image_id,
+            places: read_list(space, sb).ok().flatten(),
+        }
+    }
+
+    /// Whether there is certainly none. Any context.
+    pub(in crate::cycle) fn is_empty(&self) -> bool {
+        self.places.as_ref().is_some_and(|list| list.is_empty())
+    }
+
+    /// Gives all of them their own signature back, now that the superblock says
+    /// that there is no image. Tries all and returns the first error. May
+    /// sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENXIO` when one is not there, `EBUSY` when a device is in use by
+    /// somebody else, `ENOMEM`, I/O errors.
+    pub(in crate::cycle) fn unmark(&self) -> Result {
+        let Some(places) = &self.places else {
+            return self.unmark_found();
+        };
+        let mut result = Ok(());
+        for place in places.iter() {
+            let uuid = Uuid(place.uuid);
+            let unmarked = match place.now(&self.id) {
+                Ok(Now::Marked(dev)) => unmark_at(dev, place.block, &self.id),
+                // Its signature is its own; what is left beside that does no harm.
+                Ok(Now::Used(dev, _)) => {
+                    let _ = unmark_at(dev, place.block, &self.id);
+                    Ok(())
+                }
+                Ok(Now::Gone) => Err(ENXIO),
+                Err(e) => Err(e),
+            };
+            if let Err(e) = unmarked {
+                pr_notice!(
+                    "the swap area with UUID {} does not get its signature back yet ({})\n",
+                    uuid,
+                    e.to_errno()
+                );
+                result = result.and(unmarked);
+            }
+        }
+        result
+    }
+
+    /// The same for those on devices of their own, where nothing else tells of
+    /// them. A swap file with a mark is not found.
+    fn unmark_found(&self) -> Result {
+        let mut result = Ok(());
+        for &dev in block::devices()?.iter() {
+            if is_marked(dev, &self.id).unwrap_or(false) {
+                let unmarked = unmark_at(dev, 0, &self.id);
+                result = result.and(unmarked);
+            }
+        }
+        result
+    }
+}
+
+/// Whether `dev` is a bystander of the image `id`.
+fn is_marked(dev: DevT, id: &ImageId) -> Result<bool> {
+    let device = Arc::new(BlockDevice::open(dev, false, false)?, GFP_KERNEL)?;
+    let header = Header::open(device, 0)?;
+    Ok(header.is_ok_and(|(_, last)| of_bystander(&last, id).is_some()))
+}
+
+/// Takes the mark of the image `id` off the area in block `block` of `dev`.
+fn unmark_at(dev: DevT, block: u64, id: &ImageId) -> Result {
+    let device = open_device(dev, type_at(&ResumeDevice { dev, block }))?;
+    if let Ok((header, _)) = Header::open(device, block)? {
+        if take_off(&header, id)? {
+            pr_notice!(
+                "swap area {}: the mark of an image that is gone is taken off\n",
+                header.name()
+            );
+        }
+    }
+    Ok(())
+}

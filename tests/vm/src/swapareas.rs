@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Swap areas with pages of the saved system that hold no part of its image.
+
+use anyhow::{ensure, Context, Result};
+use dormouse_host::image::superblock::{self, State};
+use dormouse_host::image::BLOCK;
+use dormouse_vm::{Hibernated, Vm};
+
+use crate::image::{self, SUPERBLOCK_AT};
+use crate::netblock::servers::Server;
+use crate::steps::{
+    boot_fresh, expect_result, expect_type, get, refused, resume, set, FIRST_DISK, FOLDER,
+    SMALL_MIB,
+};
+use crate::{files, netblock, Lab, Scenario};
+
+/// The scenarios of this file.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "bystander",
+        "a swap area beside the image is marked while that waits, and gets its signature back",
+        there_and_back,
+    ),
+    Scenario::new(
+        "bystander-used",
+        "an image is given up once another system swapped to an area that has none of it",
+        used,
+    ),
+    Scenario::new(
+        "bystander-gone",
+        "an image is kept while a swap area with pages of its system is not there",
+        gone,
+    ),
+    Scenario::new(
+        "bystander-cut",
+        "marks that a power cut leaves in vain are taken off by the next boot",
+        cut,
+    ),
+    Scenario::new(
+        "bystander-file",
+        "swap areas beside an image in a file",
+        beside_file,
+    ),
+    Scenario::new(
+        "bystander-netblock",
+        "swap areas beside an image on a network block device",
+        beside_netblock,
+    ),
+];
+
+/// Workload that takes more than half of a small machine's memory, so that a
+/// save swaps a part of it out.
+const WORK: &str = "guest work start mib=190 file_mib=4";
+
+/// Gives the area on `device` its own signature back and uses it, as the
+/// swapon of util-linux does.
+fn use_by_hand(device: &str) -> String {
+    format!(
+        "printf SWAPSPACE2 | dd of={device} bs=1 seek=4086 conv=notrunc 2> /dev/null && \
+         swapon {device} && swapoff {device}"
+    )
+}
+
+/// Starts a workload of which a save swaps a part out to `device`, the swap
+/// space of highest priority.
+fn swap_out(vm: &mut Vm, device: &str) -> Result<()> {
+    vm.run(&format!("swapon {device} && {WORK}"))?;
+    set(vm, "compressor", "lz4")?;
+    set(vm, "enabled", "1")
+}
+
+/// The swap header of disk `number`.
+fn header(vm: &Vm, number: usize) -> Result<Vec<u8>> {
+    vm.get_disk(number)?.read(0, BLOCK)
+}
+
+fn types(vm: &Vm, wanted: [&str; 2]) -> Result<()> {
+    expect_type(vm, 0, wanted[0])?;
+    expect_type(vm, 1, wanted[1])
+}
+
+const WAITING: [&str; 2] = ["swsuspend", "swsuspend"];
+const AWAKE: [&str; 2] = ["swap", "swap"];
+
+/// A machine whose image goes to the first disk and whose pages are on the
+/// second one, too.
+fn ready(lab: &Lab) -> Result<Vm> {
+    let mut vm = lab.small().swap_disk("512M")?.swap_disk("512M")?;
+    // What is in the place of the mark has to come back.
+    let disk = vm.get_disk(1)?;
+    disk.write(SUPERBLOCK_AT, &[0x5a; 500])?;
+    disk.write(1052, b"second")?;
+    vm.boot()?;
+    swap_out(&mut vm, "/dev/vdb")?;
+    vm.run("swapon /dev/vda")?;
+    set(&mut vm, "target", "/dev/vda")?;
+    Ok(vm)
+}
+
+fn there_and_back(lab: &Lab) -> Result<()> {
+    let mut vm = ready(lab)?;
+    let before = header(&vm, 1)?;
+    vm.hibernate()?;
+    types(&vm, WAITING)?;
+    ensure!(
+        header(&vm, 1)?[..3584] == before[..3584],
+        "UUID or label were changed"
+    );
+    // It says what it is, and nobody can use it.
+    vm.set_append("resume=/dev/vdb dm.resume=1");
+    boot_fresh(&mut vm)?;
+    expect_result(
+        &mut vm,
+        -6,
+        &["vdb only has pages of a saved system, whose image is somewhere else"],
+    )?;
+    refused(&mut vm, "swapon /dev/vdb", "Invalid argument")?;
+    vm.power_off()?;
+    types(&vm, WAITING)?;
+    vm.set_append(FIRST_DISK);
+    resume(&mut vm)?;
+    types(&vm, AWAKE)?;
+    ensure!(header(&vm, 1)? == before, "the header is another one");
+
+    // A save that comes to nothing.
+    vm.run("echo test_resume > /sys/power/disk")?;
+    match vm.hibernate_by("echo disk > /sys/power/state")? {
+        Hibernated::Returned(output) if output.code == 0 => {}
+        other => anyhow::bail!("the test ended in {other:?}"),
+    }
+    vm.run("guest work verify && echo platform > /sys/power/disk")?;
+    ensure!(header(&vm, 1)? == before, "the test left a mark");
+
+    // Erased by another system.
+    vm.hibernate()?;
+    types(&vm, WAITING)?;
+    vm.set_append("resume=/dev/vda");
+    boot_fresh(&mut vm)?;
+    set(&mut vm, "image", "erase")?;
+    types(&vm, AWAKE)?;
+    ensure!(header(&vm, 1)? == before, "the header is another one");
+    vm.run("swapon /dev/vda && swapon /dev/vdb")?;
+    vm.assert_clean()
+}
+
+/// Boots another system, which uses the area on `device`.
+fn another_system(vm: &mut Vm, device: &str) -> Result<()> {
+    let append = "resume=none";
+    vm.set_append(append);
+    boot_fresh(vm)?;
+    vm.run(&use_by_hand(device))?;
+    vm.power_off()
+}
+
+/// What the next boot says of it.
+fn given_up(vm: &mut Vm, path: &str) -> Result<()> {
+    let area = format!("swap area {path} (UUID ");
+    expect_result(
+        vm,
+        -116,
+        &[&area, "was put to use after it was saved", "given up"],
+    )?;
+    Ok(())
+}
+
+fn used(lab: &Lab) -> Result<()> {
+    let mut vm = ready(lab)?;
+    vm.hibernate()?;
+    another_system(&mut vm, "/dev/vdb")?;
+    vm.set_append(FIRST_DISK);
+    boot_fresh(&mut vm)?;
+    given_up(&mut vm, "/dev/vdb")?;
+    types(&vm, AWAKE)?;
+    vm.run("swapon /dev/vda && swapon /dev/vdb")?;
+    vm.power_off()?;
+    boot_fresh(&mut vm)?;
+    vm.assert_clean()
+}
+
+fn gone(lab: &Lab) -> Result<()> {
+    let mut vm = ready(lab)?;
+    vm.hibernate()?;
+    // Another area in its place.
+    let uuid = vm.get_disk(1)?.read(1036, 16)?;
+    vm.get_disk(1)?.write(1036, &[7; 16])?;
+    boot_fresh(&mut vm)?;
+    expect_result(
+        &mut vm,
+        -6,
+        &[
+            "swap area /dev/vdb (UUID ",
+            "is not there; the image is kept",
+        ],
+    )?;
+    vm.power_off()?;
+    types(&vm, WAITING)?;
+    vm.get_disk(1)?.write(1036, &uuid)?;
+    resume(&mut vm)?;
+    types(&vm, AWAKE)?;
+    vm.assert_clean()
+}
+
+/// Makes the superblock on the first disk say `state`, with the area's own
+/// signature beside it, as the last write before a power cut does.
+fn rewind(vm: &Vm, state: State) -> Result<()> {
+    let disk = vm.get_disk(0)?;
+    let mut sb = image::superblock(disk)?.context("no superblock")?;
+    sb.state = state;
+    let mut bytes = [0; superblock::BYTES];
+    sb.encode(&mut bytes)
+        .map_err(|e| anyhow::anyhow!("{}", e.sentence()))?;
+    disk.write(SUPERBLOCK_AT, &bytes)?;
+    disk.write(BLOCK as u64 - 10, b"SWAPSPACE2")
+}
+
+fn cut(lab: &Lab) -> Result<()> {
+    let mut vm = ready(lab)?;
+    let before = header(&vm, 1)?;
+    for (number, state) in [State::Writing, State::Consumed, State::Failed]
+        .into_iter()
+        .enumerate()
+    {
+        vm.hibernate()?;
+        types(&vm, WAITING)?;
+        rewind(&vm, state)?;
+        types(&vm, ["swap", "swsuspend"])?;
+        if number == 2 {
+            // What tells of the area was put to use.
+            let disk = vm.get_disk(0)?;
+            let at = disk.find(b"DMHEADER", 0)?.context("no header")?;
+            disk.write(at, &[0; 4096])?;
+        }
+        vm.set_append(FIRST_DISK);
+        boot_fresh(&mut vm)?;
+        if state == State::Writing {
+            expect_result(&mut vm, -4, &["the last save did not finish"])?;
+        }
+        types(&vm, AWAKE)?;
+        ensure!(header(&vm, 1)? == before, "the header is another one");
+        if number != 2 {
+            swap_out(&mut vm, "/dev/vdb")?;
+            vm.run("swapon /dev/vda")?;
+            set(&mut vm, "target", "/dev/vda")?;
+        }
+    }
+    vm.assert_clean()
+}
+
+fn beside_file(lab: &Lab) -> Result<()> {
+    let vm = lab.vm().mem(SMALL_MIB).disk("640M")?.swap_disk("512M")?;
+    let mut vm = files::boot_mounted(vm, "ext4", "rw")?;
+    let before = header(&vm, 1)?;
+    let locators = files::choose(&mut vm)?;
+    swap_out(&mut vm, "/dev/vdb")?;
+    let append = format!("dm.resume={}", locators[2]);
+    vm.set_append(&append);
+    vm.hibernate()?;
+    expect_type(&vm, 1, "swsuspend")?;
+    resume(&mut vm)?;
+    ensure!(header(&vm, 1)? == before, "the header is another one");
+
+    vm.hibernate()?;
+    expect_type(&vm, 1, "swsuspend")?;
+    another_system(&mut vm, "/dev/vdb")?;
+    vm.set_append(&append);
+    boot_fresh(&mut vm)?;
+    given_up(&mut vm, "/dev/vdb")?;
+    ensure!(header(&vm, 1)? == before, "the header is another one");
+    files::sound(&mut vm, "ext4")
+}
+
+fn beside_netblock(lab: &Lab) -> Result<()> {
+    let server = Server::qemu("1G", &[])?;
+    let target = server.target();
+    let append = format!("{} dm.resume={target}", netblock::STATIC);
+    let vm = lab.vm().mem(SMALL_MIB).network().append(&append);
+    let mut vm = vm.swap_disk("512M")?;
+    let before = header(&vm, 0)?;
+    vm.boot()?;
+    swap_out(&mut vm, "/dev/vda")?;
+    netblock::choose(&mut vm, &target)?;
+    vm.hibernate()?;
+    expect_type(&vm, 0, "swsuspend")?;
+    resume(&mut vm)?;
+    ensure!(header(&vm, 0)? == before, "the header is another one");
+
+    vm.hibernate()?;
+    vm.set_append(netblock::STATIC);
+    boot_fresh(&mut vm)?;
+    vm.run(&use_by_hand("/dev/vda"))?;
+    let ask = format!("echo {target} > {FOLDER}/resume");
+    refused(&mut vm, &ask, "Stale file handle")?;
+    given_up(&mut vm, "/dev/vda")?;
+    ensure!(header(&vm, 0)? == before, "the header is another one");
+    ensure!(
+        !get(&mut vm, "image")?.contains("state: committed"),
+        "there still is an image"
+    );
+    vm.assert_clean()
+}
