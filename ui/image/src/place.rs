@@ -13,12 +13,15 @@ use crate::file::page::{self, Label};
 use crate::image::superblock::{self, State, Superblock};
 use crate::image::{Error, ImageId};
 use crate::netblock::mark;
+use crate::open::Opened;
 use crate::swapmark::sector::{self, Found as Sector, Record, Role};
 
+mod bystanders;
 mod disks;
 mod erase;
 mod members;
 
+pub use self::bystanders::{Bystander, Condition};
 pub use self::disks::Disks;
 
 /// What marks an image.
@@ -59,6 +62,24 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A UUID as others write it.
+fn uuid_text(bytes: &[u8]) -> String {
+    let digits = hex(bytes);
+    let groups = [0..8, 8..12, 12..16, 16..20, 20..32];
+    let groups: Vec<&str> = groups.into_iter().filter_map(|g| digits.get(g)).collect();
+    groups.join("-")
+}
+
+/// The swap areas with pages of the saved system that `opened` lists. `named` are more places where
+/// one may be.
+///
+/// # Errors
+///
+/// None in practice: the header was read before.
+pub fn bystanders(opened: &Opened<'_>, named: &[PathBuf]) -> Result<Vec<Bystander>, Fault> {
+    Ok(bystanders::list(&opened.header()?, named))
+}
+
 impl Place {
     /// Looks at block `block` of the device, file or export at `place`.
     ///
@@ -97,11 +118,16 @@ impl Place {
         };
         match (sector::decode(last), header) {
             (Sector::Ours { record, image }, Ok(header)) => {
-                if record.role == Role::Member {
-                    let (major, minor) = record.primary;
-                    return Ok(Found::Nothing(format!(
+                let (major, minor) = record.primary;
+                match record.role {
+                    Role::Primary => {}
+                    Role::Member => return Ok(Found::Nothing(format!(
                         "only holds a part of an image, which began on {major}:{minor} when it was saved: name that swap area"
-                    )));
+                    ))),
+                    Role::Bystander if image => return nothing(
+                        "only has pages of a saved system, whose image is somewhere else: name that place. If it does not exist any more, make this a swap area again with mkswap"
+                    ),
+                    Role::Bystander => return nothing("is a swap area without an image"),
                 }
                 let uuid = header.uuid;
                 let mark = Mark::Swap { uuid, record, image };
@@ -139,10 +165,7 @@ impl Place {
             Mark::File { label } => &label.uuid,
             Mark::Export { .. } => return None,
         };
-        let digits = hex(bytes);
-        let groups = [0..8, 8..12, 12..16, 16..20, 20..32];
-        let groups: Vec<&str> = groups.into_iter().filter_map(|g| digits.get(g)).collect();
-        Some(groups.join("-"))
+        Some(uuid_text(bytes))
     }
 
     /// Why the image is of no use any more although its superblock says that it is complete.

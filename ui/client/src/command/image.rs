@@ -45,8 +45,8 @@ pub struct PlaceArgs {
     /// Where on the device the file begins, in blocks of 4096 bytes, as resume_offset= has it
     #[arg(long, default_value_t = 0)]
     offset: u64,
-    /// A swap area, or a copy of it, that holds another part of the image; can be given several
-    /// times
+    /// A swap area, or a copy of it, that holds another part of the image, or pages of its system;
+    /// can be given several times
     #[arg(long)]
     member: Vec<PathBuf>,
     /// How long the server of an export may take for an answer, in seconds

@@ -7,9 +7,11 @@ use std::fs;
 use dormouse_host::blockmap::codec::{self, Device};
 use dormouse_host::blockmap::{BlockMap, MapEntry};
 use dormouse_host::encrypted::{self, Cipher};
+use dormouse_host::image::header::{Bystander, Header};
 use dormouse_host::image::superblock::{Superblock, BYTES};
 use dormouse_host::image::{ImageId, BLOCK};
 use dormouse_host::netblock::mark;
+use dormouse_host::samples;
 
 use crate::page::{self, Label, Seal};
 use crate::sector::{self, Record, Role};
@@ -162,6 +164,38 @@ pub fn swap_areas() -> [Vec<u8>; 2] {
         put(&mut areas[number], 0, &page);
     }
     areas
+}
+
+/// An export with the golden image, which lists a bystander here, and that.
+pub fn export_and_bystander() -> [Vec<u8>; 2] {
+    let area = Bystander {
+        uuid: UUIDS[1],
+        block: 3,
+        device: (4000, 77),
+        ..samples::BYSTANDER
+    };
+    let transforms = &samples::TRANSFORMS;
+    let header = samples::header_lists(&samples::FACTS, transforms, &[], &[area]).unwrap();
+    let mut commit = samples::commit();
+    commit.header_crc = Header::decode(&header).unwrap().crc;
+    let mut record = [0; BLOCK];
+    commit.encode(&mut record).unwrap();
+    let mut blocks = samples::image_bytes();
+    put(&mut blocks, samples::HEADER_BLOCK, &[0; BLOCK]);
+    put(&mut blocks, samples::HEADER_BLOCK, &header);
+    put(&mut blocks, samples::COMMIT_BLOCK, &record);
+
+    let mut page = header_page(1);
+    let mark = Record {
+        role: Role::Bystander,
+        map: samples::ID,
+        keep: 0,
+        primary: (0, 0),
+    };
+    page[sector::SECTOR_AT..].copy_from_slice(&sector::encode(&[0; BYTES], &mark, true).unwrap());
+    let mut bystander = vec![0; 8 * BLOCK];
+    put(&mut bystander, 3, &page);
+    [export(&samples::superblock_bytes(), &blocks), bystander]
 }
 
 /// Block of the file on [`file_device`].

@@ -172,6 +172,50 @@ fn erases_swap_areas() {
 }
 
 #[test]
+fn knows_the_swap_areas_beside_an_image() {
+    let [export, area] = disks::export_and_bystander();
+    let fake = with(&[("export", &export), ("area", &area)]);
+    let read = |name: &str| fs::read(fake.root().join(name)).unwrap();
+    let last = 4 * BLOCK - 512..4 * BLOCK;
+
+    // Missing, there, and put to use since.
+    let info = image(&fake, "info export");
+    let name = "pages on        /var/swapfile, UUID 7365636f-6e64-2073-7761-702061726561";
+    assert!(
+        info.works().contains(&format!("{name}, not to be found")),
+        "{info:?}"
+    );
+    let json = image(&fake, "info export --json").json();
+    assert_eq!(json["resumable"], false);
+    assert_eq!(json["image"]["swap_areas"][0]["state"], "missing");
+    image(&fake, "verify export --no-key").fails(1, "is not to be found: attach it");
+    let info = image(&fake, "info export --member area");
+    assert!(info.works().contains(&format!("{name}\n")), "{info:?}");
+    let json = image(&fake, "info export --member area --json").json();
+    assert_eq!(json["resumable"], true);
+    assert_eq!(json["image"]["swap_areas"][0]["state"], "waits");
+    image(&fake, "info area --offset 3").fails(3, "only has pages of a saved system");
+    let mut used = area.clone();
+    used[last.clone()].copy_from_slice(&sector::plain());
+    fake.put("area", &used);
+    image(&fake, "verify export --no-key --member area").fails(1, "was put to use since");
+    let json = image(&fake, "info export --member area --json").json();
+    assert_eq!(json["resumable"], false);
+    assert_eq!(json["image"]["swap_areas"][0]["state"], "used");
+
+    // Erased by halves, and then for good.
+    fake.put("area", &area);
+    let ran = image(&fake, "erase export --yes");
+    assert!(ran.works().contains("keeps its mark"), "{ran:?}");
+    assert!(image(&fake, "info export").works().contains("failed"));
+    assert!(read("area") == area, "it was changed");
+    let ran = image(&fake, "erase export --yes --member area");
+    assert!(!ran.works().contains("keeps its mark"), "{ran:?}");
+    assert!(read("area") == used, "the area has another header");
+    image(&fake, "erase export --yes").fails(3, "says \"empty\"");
+}
+
+#[test]
 fn erases_exports_and_files() {
     let fake = with(&[
         ("export", &disks::golden_export()),

@@ -7,11 +7,11 @@
 
 use std::path::PathBuf;
 
-use super::{Disks, Mark, Place};
+use super::{bystanders, Bystander, Disks, Mark, Place};
 use crate::device::{Device, Where};
 use crate::fault::{At, Fault, Part};
 use crate::file::page::{self, Seal};
-use crate::image::superblock::{self, State};
+use crate::image::superblock::{self, State, Superblock};
 use crate::image::BLOCK;
 use crate::netblock::mark;
 use crate::swapmark::sector::{self, Found, Sector, SECTOR_AT};
@@ -56,18 +56,16 @@ fn unmark(device: &Device, from: &Device, block: u64) -> Result<(), Fault> {
 }
 
 impl Place {
-    /// Removes the image and gives the place its own signature back. `members` are more places
-    /// where a part of it may be.
+    /// Removes the image and gives the place and all bystanders their own signature back. `members`
+    /// are more places where a part of it, or a bystander, may be. Returns the bystanders that were
+    /// not to be found: they keep their marks until a boot finds them.
     ///
     /// # Errors
     ///
     /// When the place is in use, changed meanwhile, or a part of the image is missing.
-    pub fn erase(&self, members: &[PathBuf]) -> Result<(), Fault> {
+    pub fn erase(&self, members: &[PathBuf]) -> Result<Vec<Bystander>, Fault> {
         let mut sb = self.superblock()?.clone();
         let complete = self.has_image();
-        sb.advance(State::Empty).at(Part::Superblock)?;
-        let mut bytes = [0; superblock::BYTES];
-        sb.encode(&mut bytes).at(Part::Superblock)?;
         // All parts first: an image that is erased by half leaves areas that nobody can use.
         let disks = match self.disks(members) {
             Ok(disks) => Some(disks),
@@ -76,7 +74,7 @@ impl Place {
         };
         let open = self.open_all(disks.as_ref())?;
         let [device, ..] = &open[..] else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let page = device.block(self.block).map_err(io)?;
         if page != self.device.block(self.block).map_err(io)? {
@@ -84,13 +82,41 @@ impl Place {
             let sentence = format!("{path} was changed meanwhile: try again");
             return Err(Fault::missing(Part::Superblock, sentence));
         }
+        let (marks, missing) = bystanders::of_erased(disks.as_ref(), &sb, members);
+        let marks = open_marks(marks, &open)?;
+        // What tells of the marks of bystanders stays until they are off.
+        let kept = !marks.is_empty() || !missing.is_empty();
+        if kept && sb.state.may_become(State::Failed) {
+            sb.set_failure(0, 0, "");
+            sb.advance(State::Failed).at(Part::Superblock)?;
+            self.put(&sb, &page, device)?;
+            unmark_members(disks.as_ref(), &open)?;
+        }
+        for (bystander, block) in &marks {
+            let bystander = bystander.as_ref().unwrap_or(device);
+            unmark(bystander, bystander, *block)?;
+        }
+        if !missing.is_empty() {
+            return Ok(missing);
+        }
+        sb.advance(State::Empty).at(Part::Superblock)?;
+        self.put(&sb, &page, device)?;
+        if let Mark::Swap { .. } = self.mark {
+            unmark_members(disks.as_ref(), &open)?;
+            let kept_on = disks.as_ref().and_then(|disks| disks.devices.first());
+            unmark(device, kept_on.unwrap_or(device), self.block)?;
+        }
+        Ok(missing)
+    }
+
+    /// Writes `sb`, which is no image, with the own signature of the place. `page` is what is there.
+    fn put(&self, sb: &Superblock, page: &[u8], device: &Device) -> Result<(), Fault> {
+        let mut bytes = [0; superblock::BYTES];
+        sb.encode(&mut bytes).at(Part::Superblock)?;
         match &self.mark {
             Mark::Swap { record, .. } => {
-                let empty = sector::encode(&bytes, record, false).at(Part::Superblock)?;
-                device.write(self.block, SECTOR_AT, &empty).map_err(io)?;
-                unmark_members(disks.as_ref(), &open)?;
-                let kept_on = disks.as_ref().and_then(|disks| disks.devices.first());
-                unmark(device, kept_on.unwrap_or(device), self.block)
+                let sector = sector::encode(&bytes, record, false).at(Part::Superblock)?;
+                device.write(self.block, SECTOR_AT, &sector).map_err(io)
             }
             Mark::File { label } => {
                 let state = page.get(page::STATE_AT..).and_then(|s| s.first_chunk());
@@ -124,6 +150,21 @@ impl Place {
         }
         Ok(open)
     }
+}
+
+/// Opens the devices of `marks`, for which `None` stands where it is the first of `open`: one that
+/// is in use would be noticed too late otherwise.
+fn open_marks(
+    marks: Vec<(PathBuf, u64)>,
+    open: &[Device],
+) -> Result<Vec<(Option<Device>, u64)>, Fault> {
+    let opened = marks.into_iter().map(|(path, block)| {
+        let path = Where::Path(path);
+        let first = open.first().is_some_and(|device| device.place == path);
+        let device = if first { None } else { Some(alone(&path)?) };
+        Ok((device, block))
+    });
+    opened.collect()
 }
 
 fn unmark_members(disks: Option<&Disks>, open: &[Device]) -> Result<(), Fault> {

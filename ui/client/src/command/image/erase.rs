@@ -45,8 +45,15 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     );
     let what = format!("erase the image on {path}");
     output::confirm(args.yes, &what, &question, "nothing was changed")?;
-    place
+    let missing = place
         .erase(&args.place.member)
         .map_err(|fault| failure(&fault))?;
-    context.output.say(format!("{path} has no image any more"))
+    let mut said = format!("{path} has no image any more");
+    for area in missing {
+        let (name, uuid) = (&area.path, &area.uuid);
+        said.push_str(&format!(
+            "; swap area {name} (UUID {uuid}), which had pages of that system, is not to be found and keeps its mark: attach it, or name it with --member, and erase again"
+        ));
+    }
+    context.output.say(said)
 }

@@ -9,7 +9,7 @@ use dormouse_image::image::cipher::params::Params;
 use dormouse_image::image::header::TransformKind;
 use dormouse_image::image::superblock::Superblock;
 use dormouse_image::open::Opened;
-use dormouse_image::place::Place;
+use dormouse_image::place::{bystanders, Bystander, Condition, Place};
 use serde::Serialize;
 
 use super::{failure, find, key, PlaceArgs};
@@ -21,6 +21,49 @@ use crate::text;
 struct Key {
     key: String,
     hint: String,
+}
+
+/// A swap area with pages of the saved system that holds no part of the image.
+#[derive(Serialize)]
+struct SwapArea {
+    path: String,
+    uuid: String,
+    label: String,
+    state: &'static str,
+    found_at: Option<String>,
+    needed: bool,
+}
+
+impl SwapArea {
+    fn of(area: Bystander) -> SwapArea {
+        let (state, at) = match &area.condition {
+            Condition::Waits(at) => ("waits", Some(at)),
+            Condition::Used(at) => ("used", Some(at)),
+            Condition::Missing => ("missing", None),
+        };
+        SwapArea {
+            state,
+            found_at: at.map(|path| path.display().to_string()),
+            path: area.path,
+            uuid: area.uuid,
+            label: area.label,
+            needed: area.needed,
+        }
+    }
+
+    /// Whether the image can be resumed as far as this one is concerned.
+    fn is_fine(&self) -> bool {
+        self.state == "waits" || (self.state == "missing" && !self.needed)
+    }
+
+    fn words(&self) -> String {
+        let what = match self.state {
+            "used" => ", put to use since: the image is of no use any more",
+            "missing" => ", not to be found: attach it, or name it with --member",
+            _ => "",
+        };
+        format!("{}, UUID {}{what}", self.path, self.uuid)
+    }
 }
 
 /// What describes the image.
@@ -39,6 +82,7 @@ struct Description {
     filled_pages: u64,
     frames: u64,
     stored_bytes: u64,
+    swap_areas: Vec<SwapArea>,
 }
 
 #[derive(Serialize)]
@@ -78,6 +122,7 @@ fn describe(place: &Place, args: &PlaceArgs) -> Result<Description, String> {
             hint: params.hint.to_string(),
         })
     });
+    let areas = bystanders(&opened, &args.member).map_err(|fault| fault.to_string())?;
     let (facts, commit) = (&header.facts, &opened.commit);
     Ok(Description {
         release: facts.release.to_string(),
@@ -93,6 +138,7 @@ fn describe(place: &Place, args: &PlaceArgs) -> Result<Description, String> {
         filled_pages: commit.fill_pages,
         frames: commit.frames,
         stored_bytes: commit.stored_bytes,
+        swap_areas: areas.into_iter().map(SwapArea::of).collect(),
     })
 }
 
@@ -117,6 +163,7 @@ pub(super) fn run(context: &Context, args: &PlaceArgs) -> Result<()> {
         Some(Err(why)) => (None, Some(why)),
         None => (None, None),
     };
+    let fine = |image: &Description| image.swap_areas.iter().all(SwapArea::is_fine);
     let info = Info {
         path: place.place().to_string(),
         kind: place.kind(),
@@ -125,7 +172,7 @@ pub(super) fn run(context: &Context, args: &PlaceArgs) -> Result<()> {
         saved_at: sb.saved_at,
         attempts: sb.attempts,
         identity: sb.image_id.0.iter().map(|b| format!("{b:02x}")).collect(),
-        resumable: place.has_image() && unreadable.is_none(),
+        resumable: place.has_image() && image.as_ref().is_some_and(fine),
         discarded: place.discarded().filter(|_| sb.state.is_image()),
         last_errno: sb.last_errno,
         last_failure: last_failure(sb),
@@ -182,6 +229,9 @@ fn words(info: &Info) -> String {
     );
     if let Some(key) = &image.key {
         line("key", &key.key);
+    }
+    for area in &image.swap_areas {
+        line("pages on", &area.words());
     }
     line(
         "contents",

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use anyhow::{bail, Result};
 use dormouse_image::check::{check, Report};
+use dormouse_image::place::{bystanders, Bystander, Condition};
 use serde::Serialize;
 
 use super::key::KeyArgs;
@@ -78,7 +79,20 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         faults: report.faults.iter().map(ToString::to_string).collect(),
     };
     context.output.print(&verdict, || words(&verdict))?;
-    judge(&report)
+    judge(&report)?;
+    let areas = bystanders(&opened, &args.place.member).map_err(|fault| failure(&fault))?;
+    areas.iter().try_for_each(judge_area)
+}
+
+/// The image itself is good, and nevertheless of no use without pages that are elsewhere.
+fn judge_area(area: &Bystander) -> Result<()> {
+    let (path, uuid) = (&area.path, &area.uuid);
+    match &area.condition {
+        Condition::Waits(_) => Ok(()),
+        Condition::Missing if !area.needed => Ok(()),
+        Condition::Missing => bail!("swap area {path} (UUID {uuid}), which has pages of that system, is not to be found: attach it, or name it or a copy of it with --member"),
+        Condition::Used(at) => bail!("swap area {path} (UUID {uuid}, now {}), which had pages of that system, was put to use since: the image is of no use any more. Erase it", at.display()),
+    }
 }
 
 fn words(verdict: &Verdict<'_>) -> String {

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Swap areas with pages of the saved system that hold no part of its image.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+
+use super::{uuid_text, Disks};
+use crate::device::{self, Device};
+use crate::image::header;
+use crate::image::superblock::Superblock;
+use crate::image::{ImageId, BLOCK};
+use crate::open::Space;
+use crate::swapmark::sector::{self, Found, Role};
+
+/// What became of an area.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It carries the mark of the image, and is at this path.
+    Waits(PathBuf),
+    /// It was put to use since, at this path: the image is of no use any more.
+    Used(PathBuf),
+    /// It is not to be found.
+    Missing,
+}
+
+/// A swap area that the header of an image lists.
+#[derive(Clone, Debug)]
+pub struct Bystander {
+    /// Path of its device node or file in the saved system.
+    pub path: String,
+    /// Its UUID.
+    pub uuid: String,
+    /// Its label.
+    pub label: String,
+    /// Whether an image that misses it is kept.
+    pub needed: bool,
+    /// What became of it.
+    pub condition: Condition,
+    block: u64,
+}
+
+/// What block `block` at `path` has of the area with this UUID: whether that carries the mark of
+/// the image `id`.
+fn look(path: &Path, block: u64, uuid: &[u8; 16], id: &ImageId) -> Option<bool> {
+    let device = Device::open(&path.into(), false).ok()?;
+    let page = device.block(block).ok()?;
+    let header = sector::header(&page).ok()?;
+    let last = sector::of_page(&page)?;
+    (header.uuid == *uuid).then(|| is_marked(last, id) == Some(true))
+}
+
+/// Whether a sector carries the mark of a bystander of `id`: whether the signature is that of an
+/// image.
+fn is_marked(last: &sector::Sector, id: &ImageId) -> Option<bool> {
+    match sector::decode(last) {
+        Found::Ours { record, image } if record.role == Role::Bystander && record.map == *id => {
+            Some(image)
+        }
+        _ => None,
+    }
+}
+
+/// All areas that `header` lists: where somebody says, where they were, or anywhere.
+pub(super) fn list(header: &header::Header<'_>, named: &[PathBuf]) -> Vec<Bystander> {
+    let id = header.facts.image_id;
+    let find = |was: &header::Bystander<'_>| {
+        let mut paths = named.to_vec();
+        paths.push(device::by_number(was.device.0, was.device.1));
+        paths.extend(device::all());
+        let mut condition = Condition::Missing;
+        for path in paths {
+            match look(&path, was.block, &was.uuid, &id) {
+                Some(true) => return Condition::Waits(path),
+                // Without a UUID any area looks like this one.
+                Some(false) if was.uuid != [0; 16] => condition = Condition::Used(path),
+                _ => {}
+            }
+        }
+        condition
+    };
+    let bystander = |was: header::Bystander<'_>| Bystander {
+        path: was.path.to_string(),
+        uuid: uuid_text(&was.uuid),
+        label: was.label.to_string(),
+        needed: !was.is_virtual,
+        condition: find(&was),
+        block: was.block,
+    };
+    header.bystanders().map(bystander).collect()
+}
+
+/// Those of the image of `sb`, complete or not, as far as its header on `disks` is still there.
+fn listed(disks: &Disks, sb: &Superblock, named: &[PathBuf]) -> Option<Vec<Bystander>> {
+    let end = sb.header_block.checked_add(header::AREA_BLOCKS as u64)?;
+    if end > disks.blocks() {
+        return None;
+    }
+    let mut area = vec![0; header::AREA_BLOCKS * BLOCK];
+    disks.read(sb.header_block, &mut area).ok()?;
+    let header = header::Header::decode(&area).ok()?;
+    (header.facts.image_id == sb.image_id).then(|| list(&header, named))
+}
+
+/// What an erased image of `sb` leaves: the marks of its areas, and those that are not to be found.
+pub(super) fn of_erased(
+    disks: Option<&Disks>,
+    sb: &Superblock,
+    named: &[PathBuf],
+) -> (Vec<(PathBuf, u64)>, Vec<Bystander>) {
+    let Some(all) = disks.and_then(|disks| listed(disks, sb, named)) else {
+        return (search(&sb.image_id, named), Vec::new());
+    };
+    let marks = all.iter().filter_map(Bystander::mark).collect();
+    let is_missing = |area: &Bystander| area.condition == Condition::Missing;
+    (marks, all.into_iter().filter(is_missing).collect())
+}
+
+/// Areas with the mark of the image `id`, where nothing else tells of them: at `named` paths and on
+/// devices of their own.
+fn search(id: &ImageId, named: &[PathBuf]) -> Vec<(PathBuf, u64)> {
+    let mut paths = named.to_vec();
+    paths.extend(device::all());
+    let marked = |path: &PathBuf| {
+        let device = Device::open(&path.as_path().into(), false).ok()?;
+        let page = device.block(0).ok()?;
+        is_marked(sector::of_page(&page)?, id)
+    };
+    paths.retain(|path| marked(path).is_some());
+    paths.dedup();
+    paths.into_iter().map(|path| (path, 0)).collect()
+}
+
+impl Bystander {
+    /// Where its mark is, if it carries one.
+    fn mark(&self) -> Option<(PathBuf, u64)> {
+        match &self.condition {
+            Condition::Waits(path) => Some((path.clone(), self.block)),
+            Condition::Used(_) | Condition::Missing => None,
+        }
+    }
+}
