@@ -32,6 +32,8 @@ pub struct MemoryNeeds {
     pub copies: u64,
     /// Free pages.
     pub free: u64,
+    /// Of these the ones that only copies can take.
+    pub movable: u64,
     /// Free pages that the kernel keeps for itself.
     pub reserve: u64,
     /// Free pages that drivers may take while devices are suspended.
@@ -55,25 +57,28 @@ impl MemoryNeeds {
 
     /// Returns how many pages must be freed first.
     ///
-    /// A page that is freed counts twice: it needs no copy, and has room for one.
+    /// A page that is freed counts twice: it needs no copy, and has room for one. For what is not
+    /// a copy it counts once.
     ///
     /// # Errors
     ///
     /// The shortage when that is more than could be freed (`ENOMEM`).
     pub fn pages_to_free(&self) -> Result<u64, MemoryShortage> {
         // Summed up, since reserves may well exceed what is free now.
-        let taken = self
-            .copies
-            .saturating_add(self.reserve)
+        let fixed = self
+            .reserve
             .saturating_add(self.slack)
             .saturating_add(self.modules);
+        let for_fixed = fixed.saturating_sub(self.free.saturating_sub(self.movable));
+        let taken = self.copies.saturating_add(fixed);
         let for_copies = taken.saturating_sub(self.free).div_ceil(2);
         let for_limit = match self.limit {
             0 => 0,
             limit => self.saveable.saturating_sub(limit),
         };
         // The limit is a wish, and freeing what there is comes close to it.
-        let wanted = for_copies.max(for_limit.min(self.reclaimable));
+        let for_room = for_copies.max(for_fixed);
+        let wanted = for_room.max(for_limit.min(self.reclaimable));
         if wanted > self.reclaimable {
             return Err(MemoryShortage {
                 needs: *self,
@@ -101,12 +106,18 @@ impl fmt::Display for MemoryShortage {
         let needs = &self.needs;
         write!(
             f,
-            "not enough memory for the snapshot: needed {}, available {} \
-             (free {}, less {} reserve, {} for drivers, {} for modules), \
-             {} must be freed but only {} can be",
+            "not enough memory for the snapshot: needed {}, available {} (free {}",
             Kb(needs.copies),
             Kb(needs.available()),
             Kb(needs.free),
+        )?;
+        if needs.movable != 0 {
+            write!(f, ", {} of it for copies only", Kb(needs.movable))?;
+        }
+        write!(
+            f,
+            ", less {} reserve, {} for drivers, {} for modules), \
+             {} must be freed but only {} can be",
             Kb(needs.reserve),
             Kb(needs.slack),
             Kb(needs.modules),

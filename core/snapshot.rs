@@ -44,11 +44,15 @@ pub trait Snapshot: Send + Sync {
     /// Name as chosen in sysfs and recorded in the image header.
     fn name(&self) -> &'static CStr;
 
-    /// Page frames that must be free for a snapshot of `pages` pages,
-    /// everything included that [`Snapshot::prepare`] takes. Any context.
+    /// Page frames that [`Pages::reserve`] takes for a snapshot of `pages`
+    /// pages. Any context.
     fn frames_needed(&self, pages: usize) -> usize;
 
-    /// Reserves all memory for a snapshot of up to `pages` pages. User tasks
+    /// Bytes of memory that [`Snapshot::prepare`] takes for up to `pages`
+    /// pages. Any context.
+    fn memory(&self, pages: usize) -> usize;
+
+    /// Makes the tables for a snapshot of up to `pages` pages. User tasks
     /// are frozen, kernel threads run. May sleep and allocate.
     ///
     /// # Errors
@@ -59,12 +63,21 @@ pub trait Snapshot: Send + Sync {
 
 /// The pages of one snapshot.
 pub trait Pages: Send + Sync {
+    /// Reserves what holds `pages` pages still, no more than were prepared
+    /// for. Once, and the last that is allocated before the snapshot. User
+    /// tasks are frozen, kernel threads run. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EBUSY` the second time.
+    fn reserve(&self, pages: usize) -> Result;
+
     /// Takes the snapshot. One CPU, interrupts off: neither allocates, nor
     /// sleeps, nor takes a lock; in the restored kernel it never returns.
     ///
     /// # Errors
     ///
-    /// `ENOMEM` when there are more pages than were prepared for.
+    /// `ENOMEM` when there are more pages than were reserved for.
     fn take(&self) -> Result<Counts>;
 
     /// Fills `out` with the records from number `first` on, in ascending order

@@ -71,6 +71,10 @@ stats! {
     saveable_pages,
     /// Pages of memory freed to make room.
     freed_pages,
+    /// Pages that the save itself was to take, besides the copies.
+    planned_pages,
+    /// Those that it took.
+    taken_pages,
     /// Pages of the last image.
     image_pages,
     /// Pages of it that one word fills.

@@ -127,9 +127,11 @@ pub trait Storage: Send + Sync {
     /// of `[a-z0-9_-]`.
     fn name(&self) -> &'static CStr;
 
-    /// Bytes of memory that a reserved space takes. They are counted into the
-    /// memory plan, so that they are there when a snapshot fills the rest.
-    fn memory(&self) -> usize {
+    /// About how many bytes of memory a space of `blocks` blocks of `place`
+    /// takes while it is reserved. They are counted into the memory plan. Tasks
+    /// are frozen; may sleep.
+    fn memory(&self, place: Place<'_>, blocks: u64) -> usize {
+        let (_, _) = (place, blocks);
         0
     }
 

@@ -6,17 +6,19 @@
 #![forbid(unsafe_code)]
 
 use super::plan::Plan;
+use super::save::{FIXED_BYTES, WRITE_PAGES};
 use crate::engine::Engine;
 use crate::image::PAGE;
 use crate::pipeline::save::SaveJob;
 use crate::plan::{MemoryNeeds, StorageNeeds};
 use crate::storage::Space;
-use crate::sys::{pages, time};
+use crate::sys::pages::{self, FreePages};
+use crate::sys::time;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-/// Free pages that the kernel keeps for itself while devices are suspended
-/// and the image is written, as swsusp does (`PAGES_FOR_IO`).
+/// Pages that stay free for devices while they are suspended, beside those that
+/// the allocator keeps back, as swsusp does (`PAGES_FOR_IO`).
 const RESERVE_PAGES: usize = 1024;
 /// Pages that may come into use between planning and the snapshot: a fixed
 /// part and one page in this many.
@@ -28,6 +30,7 @@ const MOST_IDLE_SHRINKS: usize = 10;
 const SHRINK_PAUSE_MS: u32 = 50;
 
 /// Freeing memory, as far as it got.
+#[derive(Clone, Copy)]
 struct Shrinking {
     /// Most pages of the image that are wished for; zero for no limit.
     limit: usize,
@@ -68,42 +71,97 @@ impl Shrinking {
     }
 }
 
-/// Frees memory until a snapshot fits, and returns the most pages that it may
-/// have then. User tasks are frozen, kernel threads run; may sleep.
+/// What was planned before anything was allocated.
+pub(super) struct Planned {
+    /// Most pages that the snapshot may have.
+    pub(super) most: usize,
+    /// Pages that the save itself takes, and those that were free then.
+    own: usize,
+    free: usize,
+    shrinking: Shrinking,
+}
+
+/// Frees memory until the snapshot and the save itself fit, as far as that is
+/// known before anything is allocated. User tasks are frozen, kernel threads
+/// run; may sleep.
 ///
 /// # Errors
 ///
 /// `ENOMEM` with an itemised reason, `ECANCELED`, or that of counting.
-pub(super) fn make(engine: &Engine, plan: &Plan) -> Result<usize> {
-    let mut shrinking = Shrinking {
-        limit: plan.limit,
-        least: usize::MAX,
-        idle: 0,
-        freed: 0,
+pub(super) fn make(engine: &Engine, plan: &Plan) -> Result<Planned> {
+    let counted = pages::count_saveable()?;
+    let with_free = counted.saturating_add(pages::free_pages().all);
+    let storage = plan.writer.memory(plan.place(), counted as u64);
+    let mut planned = Planned {
+        most: 0,
+        own: 0,
+        free: 0,
+        shrinking: Shrinking {
+            limit: plan.limit,
+            least: usize::MAX,
+            idle: 0,
+            freed: 0,
+        },
     };
+    let mut shrinking = planned.shrinking;
+    fit(engine, &mut shrinking, || {
+        let free = pages::free_pages();
+        // Counting takes long: what is free now and was not then is not saved.
+        let saveable = with_free.saturating_sub(free.all);
+        let guess = own_pages(plan, saveable, storage);
+        let own = own_pages(plan, with_growth(saveable.saturating_add(guess)), storage);
+        let most = with_growth(saveable.saturating_add(own));
+        (planned.most, planned.own, planned.free) = (most, own, free.all);
+        Ok(needs(plan, saveable, most, own, free))
+    })?;
+    planned.shrinking = shrinking;
+    Ok(planned)
+}
+
+/// Frees what is missing for the snapshot, now that all else is allocated that
+/// the save needs, and returns how many pages to reserve for it. User tasks are
+/// frozen, kernel threads run; may sleep.
+///
+/// # Errors
+///
+/// As [`make`].
+pub(super) fn settle(engine: &Engine, plan: &Plan, planned: Planned) -> Result<usize> {
+    let mut shrinking = planned.shrinking;
+    let mut first = true;
+    let mut most = 0;
+    fit(engine, &mut shrinking, || {
+        let saveable = pages::count_saveable()?;
+        let free = pages::free_pages();
+        if core::mem::take(&mut first) {
+            let taken = planned.free.saturating_sub(free.all);
+            engine.stats.planned_pages.set(planned.own as u64);
+            engine.stats.taken_pages.set(taken as u64);
+        }
+        engine.stats.saveable_pages.set(saveable as u64);
+        most = with_growth(saveable).min(planned.most);
+        Ok(needs(plan, saveable, most, 0, free))
+    })?;
+    engine.stats.freed_pages.set(shrinking.freed as u64);
+    Ok(most)
+}
+
+/// Frees memory until there is room for what `look` finds to be needed.
+fn fit(
+    engine: &Engine,
+    shrinking: &mut Shrinking,
+    mut look: impl FnMut() -> Result<MemoryNeeds>,
+) -> Result {
     loop {
         engine.go_on()?;
-        let saveable = pages::count_saveable()?;
-        let own = own_pages(plan, saveable);
-        let most = most_pages(saveable, own);
         let needs = MemoryNeeds {
-            // What is allocated after this count is in the image too.
-            saveable: most as u64,
-            copies: plan.snapshot.frames_needed(most) as u64,
-            free: pages::free_pages() as u64,
-            reserve: RESERVE_PAGES as u64,
-            slack: 0,
-            modules: own as u64,
-            reclaimable: saveable as u64,
             limit: shrinking.limit as u64,
+            ..look()?
         };
         let to_free = needs
             .pages_to_free()
             .map_err(|shortage| engine.fail(ENOMEM, format_args!("{shortage}")))?;
         if to_free == 0 {
-            engine.stats.saveable_pages.set(saveable as u64);
-            engine.stats.freed_pages.set(shrinking.freed as u64);
-            return Ok(most);
+            return Ok(());
         }
         let to_free = usize::try_from(to_free).unwrap_or(usize::MAX);
         // The limit is a wish, and room for the copies is not.
@@ -120,21 +178,39 @@ pub(super) fn make(engine: &Engine, plan: &Plan) -> Result<usize> {
     }
 }
 
-/// Pages that the save itself takes when `saveable` are saved: buffers, and
-/// what the storage needs.
-fn own_pages(plan: &Plan, saveable: usize) -> usize {
-    SaveJob::memory(&plan.recipe, saveable, plan.workers)
-        .saturating_add(plan.writer.memory())
-        .div_ceil(PAGE)
+/// What is needed for up to `most` pages, when `saveable` are in use, and `own`
+/// are still to be allocated besides.
+fn needs(plan: &Plan, saveable: usize, most: usize, own: usize, free: FreePages) -> MemoryNeeds {
+    MemoryNeeds {
+        // What is allocated after this count is in the image too.
+        saveable: most as u64,
+        copies: plan.snapshot.frames_needed(most) as u64,
+        free: free.all as u64,
+        movable: free.movable as u64,
+        reserve: RESERVE_PAGES.saturating_add(free.kept_back) as u64,
+        slack: 0,
+        modules: own as u64,
+        reclaimable: saveable as u64,
+        limit: 0,
+    }
 }
 
-/// Pages to prepare the snapshot for when `saveable` are counted now and
-/// `own` more will be taken by the save itself.
-fn most_pages(saveable: usize, own: usize) -> usize {
-    saveable
-        .saturating_add(own)
+/// Pages that the save itself takes for a snapshot of up to `most` pages:
+/// tables, buffers, threads, and `storage` bytes for its space.
+fn own_pages(plan: &Plan, most: usize, storage: usize) -> usize {
+    SaveJob::memory(&plan.recipe, most, plan.workers)
+        .saturating_add(plan.snapshot.memory(most))
+        .saturating_add(storage)
+        .saturating_add(FIXED_BYTES)
+        .div_ceil(PAGE)
+        .saturating_add(WRITE_PAGES)
+}
+
+/// Pages to prepare the snapshot for when `pages` are in use now.
+fn with_growth(pages: usize) -> usize {
+    pages
         .saturating_add(GROWTH_PAGES)
-        .saturating_add(saveable / GROWTH_PART)
+        .saturating_add(pages / GROWTH_PART)
 }
 
 /// Reserves storage for an image of up to `most` pages. May sleep.

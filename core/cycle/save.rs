@@ -22,11 +22,18 @@ use crate::progress::Step;
 use crate::snapshot::{Counts, Snapshot};
 use crate::storage::{Signature, Space, Storage};
 use crate::sys::buf::Buf;
+use crate::sys::pages::{CopyPages, Use};
 use crate::sys::{hibernate, random, time, uts};
 use crate::text::Text;
 use crate::transform::{Authenticator, Kind, Transform};
 use kernel::prelude::*;
 use kernel::sync::Arc;
+
+/// Pages that are kept for the time in which the image is written, when nothing
+/// can be freed: for the block layer and for what storages need.
+pub(super) const WRITE_PAGES: usize = 512;
+/// Bytes of the buffers that every save has.
+pub(super) const FIXED_BYTES: usize = header::AREA_BYTES + header::ARCH_MAX + BLOCK;
 
 /// One save. Dropping it gives all memory and storage back; it does not
 /// touch the medium.
@@ -38,6 +45,10 @@ pub(super) struct Save {
     authenticator: Option<Arc<dyn Authenticator>>,
     header: Buf,
     header_len: usize,
+    arch: Buf,
+    commit: Buf,
+    /// Until the image is written.
+    reserve: Option<CopyPages>,
     facts: Recorded,
     bystanders: Bystanders,
     space: Arc<dyn Space>,
@@ -95,7 +106,8 @@ impl Save {
     /// errors. Nothing is left behind but the record on the storage.
     pub(super) fn prepare(engine: &Engine, plan: &Plan) -> Result<Save> {
         engine.stats.clear();
-        let most = room::make(engine, plan)?;
+        let planned = room::make(engine, plan)?;
+        let most = planned.most;
         let space = room::reserve_storage(engine, plan, most)?;
         engine.go_on()?;
 
@@ -110,16 +122,9 @@ impl Save {
 
         let facts = Recorded::of(plan)?;
         let bystanders = Bystanders::find(engine, &*space, id)?;
-        let header = Buf::new(header::AREA_BYTES)?;
-        let pages = plan.snapshot.prepare(most).map_err(|e| {
-            let kb = most.saturating_mul(4);
-            engine.fail(
-                e,
-                format_args!("the snapshot could not reserve {kb} kB of memory"),
-            )
-        })?;
+        let pages = plan.snapshot.prepare(most)?;
         let job = SaveJob::new(
-            pages,
+            pages.clone(),
             most,
             space.clone(),
             &plan.recipe,
@@ -130,12 +135,17 @@ impl Save {
         let authenticator = plan.recipe.authenticator()?;
         let crew = Crew::new(plan.workers, job.clone())?;
         engine.stats.workers.set(plan.workers as u64);
+        let reserve = CopyPages::new(WRITE_PAGES, Use::Reserve)?;
+        reserve.reserve(WRITE_PAGES)?;
         let mut save = Save {
             crew: Some(crew),
             job: Some(job),
             authenticator,
-            header,
+            header: Buf::new(header::AREA_BYTES)?,
             header_len: 0,
+            arch: Buf::new(header::ARCH_MAX)?,
+            commit: Buf::new(BLOCK)?,
+            reserve: Some(reserve),
             facts,
             bystanders,
             space,
@@ -143,6 +153,15 @@ impl Save {
             counts: Counts::default(),
             atomic_ns: 0,
         };
+        // Last, for they take what is left.
+        let copies = room::settle(engine, plan, planned)?;
+        pages.reserve(copies).map_err(|e| {
+            let kb = copies.saturating_mul(4);
+            engine.fail(
+                e,
+                format_args!("the snapshot could not reserve {kb} kB of memory"),
+            )
+        })?;
         save.record(Signature::Own)
             .map_err(|e| engine.fail(e, format_args!("the superblock could not be written")))?;
         Ok(save)
@@ -209,6 +228,8 @@ impl Save {
     /// `ENOSPC`, `ECANCELED`, I/O errors. The image is not committed then.
     pub(super) fn write(&mut self, engine: &Engine, platform: bool) -> Result {
         engine.go_on()?;
+        // Free memory, for whoever needs some now.
+        self.reserve = None;
         self.bystanders.note();
         let job = self.job.take().ok_or(EINVAL)?;
         engine.progress.start(self.counts.pages);
@@ -266,14 +287,13 @@ impl Save {
     }
 
     fn encode_header(&mut self, engine: &Engine, platform: bool) -> Result<u32> {
-        let mut arch = Buf::new(header::ARCH_MAX)?;
-        let arch_len = hibernate::arch_header_save(&mut arch)?;
+        let arch_len = hibernate::arch_header_save(&mut self.arch)?;
         let build_id = uts::build_id();
         let text = |s: &'static CStr| s.to_str().map_err(|_| EINVAL);
         let facts = Facts {
             image_id: self.superblock.image_id,
             flags: if platform { header::FLAG_PLATFORM } else { 0 },
-            arch: arch.get(..arch_len).ok_or(EINVAL)?,
+            arch: self.arch.get(..arch_len).ok_or(EINVAL)?,
             release: text(uts::release())?,
             kversion: text(uts::version())?,
             machine: text(uts::machine())?,
@@ -307,8 +327,8 @@ impl Save {
         let header = self.header.get(..self.header_len).ok_or(EINVAL)?;
         io::write_all(&*self.space, job.queue(), HEADER_BLOCK, header)?;
         self.space.flush()?;
-        let mut block = Buf::new(BLOCK)?;
-        let bytes: &mut [u8; BLOCK] = block
+        let bytes: &mut [u8; BLOCK] = self
+            .commit
             .get_mut(..BLOCK)
             .and_then(|b| b.try_into().ok())
             .ok_or(EINVAL)?;
@@ -318,7 +338,7 @@ impl Save {
             job.with_root(|root| authenticator.tag(&[header, root, bytes], &mut commit.tag))?;
         }
         commit.encode(bytes)?;
-        io::write_all(&*self.space, job.queue(), COMMIT_BLOCK, &block)?;
+        io::write_all(&*self.space, job.queue(), COMMIT_BLOCK, &self.commit)?;
         self.space.flush()?;
         let story = Text::<120>::format(format_args!(
             "saved {} kB in {} ms, {} kB stored",
@@ -447,6 +467,9 @@ impl Save {
     fn release(&mut self) {
         if let Some(job) = self.job.take() {
             job.pages().release();
+        }
+        if let Some(reserve) = self.reserve.take() {
+            reserve.forget();
         }
         self.crew = None;
         self.authenticator = None;

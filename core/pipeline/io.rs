@@ -6,7 +6,7 @@
 
 use crate::image::BLOCK;
 use crate::storage::{Op, Space};
-use crate::sys::ioq::{IoBuf, IoQueue};
+use crate::sys::ioq::IoQueue;
 use kernel::prelude::*;
 
 /// Blocks that `bytes` take.
@@ -15,26 +15,23 @@ pub fn blocks_of(bytes: usize) -> u64 {
 }
 
 /// Waits until all transfers are over and returns the first failure. No
-/// worker may be using the queue. May sleep.
+/// worker may be using the queue. May sleep; allocates nothing.
 ///
 /// # Errors
 ///
 /// That of the transfer.
-pub fn drain(queue: &IoQueue, held: &mut KVec<IoBuf>) -> Result {
+pub fn drain(queue: &IoQueue) -> Result {
+    queue.wait_all_idle();
     let mut result = Ok(());
+    // Each goes behind all the others again, so every one of them comes.
     for _ in 0..queue.buffers() {
-        let buf = queue.get();
-        result = result.and(buf.result());
-        held.push(buf, GFP_KERNEL)?;
+        result = result.and(queue.get().result());
     }
-    // Dropped buffers are idle again.
-    let all = core::mem::take(held);
-    drop(all);
     result
 }
 
 /// Writes `bytes` from `block` on, the last block filled up with zeros, and
-/// returns when the storage has taken all of it. May sleep.
+/// returns when the storage has taken all of it. May sleep; allocates nothing.
 ///
 /// # Errors
 ///
@@ -58,10 +55,7 @@ pub fn write_all(space: &dyn Space, queue: &IoQueue, block: u64, bytes: &[u8]) -
         space.submit(Op::Write, at, buf);
         at = at.saturating_add(blocks_of(part.len()));
     }
-    drain(
-        queue,
-        &mut KVec::with_capacity(queue.buffers(), GFP_KERNEL)?,
-    )
+    drain(queue)
 }
 
 /// Reads into `bytes` from `block` on. May sleep.

@@ -20,6 +20,7 @@ use crate::snapshot::{Content, Pages, Record};
 use crate::storage::Space;
 use crate::sys::buf::Buf;
 use crate::sys::ioq::IoQueue;
+use crate::sys::thread::thread_bytes;
 use crate::sys::trycell::TryCell;
 use crate::transform::Direction;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -108,7 +109,8 @@ impl SaveJob {
         let worst_frame = frame::worst_case(recipe.worst_case(FRAME_RAW_MAX));
         let worker = recipe
             .chain_memory()
-            .saturating_add(FRAME_RAW_MAX.saturating_mul(2));
+            .saturating_add(FRAME_RAW_MAX.saturating_mul(2))
+            .saturating_add(thread_bytes());
         most_chunks(pages, workers, worst_frame)
             .saturating_mul(root::ENTRY_BYTES)
             .saturating_add(workers.saturating_mul(worker))
@@ -218,8 +220,7 @@ impl SaveJob {
     ///
     /// The first failure of any worker or transfer.
     pub fn finish(&self) -> Result<Commit> {
-        let mut held = KVec::with_capacity(self.queue.buffers(), GFP_KERNEL)?;
-        let drained = io::drain(&self.queue, &mut held);
+        let drained = io::drain(&self.queue);
         self.fate.result()?;
         drained?;
         let root = self.root.lock();

@@ -10,7 +10,7 @@
 
 use super::{Content, Counts, Pages, Record, Snapshot};
 use crate::image::PAGE;
-use crate::sys::pages::{CopyPages, PageContent, SnapshotTable};
+use crate::sys::pages::{CopyPages, PageContent, SnapshotTable, Use};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -23,15 +23,18 @@ impl Snapshot for Atomic {
     }
 
     fn frames_needed(&self, pages: usize) -> usize {
-        let table = pages.saturating_mul(SnapshotTable::ENTRY_BYTES);
-        pages.saturating_add(table.div_ceil(PAGE))
+        pages
+    }
+
+    fn memory(&self, pages: usize) -> usize {
+        pages.saturating_mul(SnapshotTable::ENTRY_BYTES.saturating_add(CopyPages::ENTRY_BYTES))
     }
 
     fn prepare(&self, pages: usize) -> Result<Arc<dyn Pages>> {
         let held: Arc<dyn Pages> = Arc::new(
             Copies {
                 table: SnapshotTable::new(pages)?,
-                copies: CopyPages::reserve(pages)?,
+                copies: CopyPages::new(pages, Use::Copies)?,
             },
             GFP_KERNEL,
         )?;
@@ -45,6 +48,10 @@ struct Copies {
 }
 
 impl Pages for Copies {
+    fn reserve(&self, pages: usize) -> Result {
+        self.copies.reserve(pages)
+    }
+
     fn take(&self) -> Result<Counts> {
         let counts = self.table.take(&self.copies)?;
         Ok(Counts {

@@ -14,6 +14,12 @@ use kernel::error::to_result;
 use kernel::ffi::c_void;
 use kernel::prelude::*;
 
+const EMPTY: u8 = 0;
+const RESERVING: u8 = 1;
+const RESERVED: u8 = 2;
+const TAKING: u8 = 3;
+const TAKEN: u8 = 4;
+
 /// Bytes of a page.
 pub const PAGE_BYTES: usize = kernel::page::PAGE_SIZE;
 
@@ -28,85 +34,146 @@ pub fn count_saveable() -> Result<usize> {
     usize::try_from(count).map_err(|_| EPERM)
 }
 
-/// Number of free page frames. Any context.
-pub fn free_pages() -> usize {
-    // SAFETY: No requirements.
-    unsafe { ffi::dormouse_free_pages() as usize }
+/// Page frames that nobody uses.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct FreePages {
+    /// All of them.
+    pub all: usize,
+    /// Those that only memory which can be moved may take (`CMA`, `ZONE_MOVABLE`): copies are put
+    /// there, but no tables and buffers.
+    pub movable: usize,
+    /// Those that the allocator keeps for emergencies, whoever asks.
+    pub kept_back: usize,
+}
+
+/// Counts free page frames. Any context.
+pub fn free_pages() -> FreePages {
+    let mut free = ffi::dormouse_free_pages::default();
+    // SAFETY: The description is ours to write.
+    unsafe { ffi::dormouse_free_pages(&mut free) };
+    FreePages {
+        all: free.all as usize,
+        movable: free.movable as usize,
+        kept_back: free.kept_back as usize,
+    }
 }
 
 /// Makes the kernel give up about `pages` pages that it can do without, and returns how many it
-/// did. While kernel threads run; may sleep.
+/// did. They count as free afterwards. While kernel threads run; may sleep.
 pub fn shrink(pages: usize) -> usize {
     // SAFETY: Process context is all that is required.
     unsafe { ffi::dormouse_shrink(pages as u64) as usize }
 }
 
-/// Page frames for copies, which stay out of the image.
+/// What page frames are to be used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Use {
+    /// For copies: wherever there are any.
+    Copies,
+    /// To be given back, so that anybody can allocate them then.
+    Reserve,
+}
+
+/// Page frames that stay out of the image.
 ///
 /// # Invariants
 ///
 /// - The first `len` of `pages` are addresses of pages of `dormouse_copy_alloc()`, each of them there
-///   once.
-/// - The first `filled` of them are initialised and nobody writes to them, unless `busy`.
+///   once. Nobody writes to `pages` but the one who has set `state` to `RESERVING`.
+/// - The first `filled` of them are initialised and nobody writes to them, unless `state` is
+///   `TAKING`.
 pub struct CopyPages {
     pages: Table<usize>,
-    len: usize,
+    wanted: Use,
+    state: AtomicU8,
+    len: AtomicUsize,
     filled: AtomicUsize,
-    busy: AtomicBool,
     gone: AtomicBool,
 }
 
 impl CopyPages {
-    /// Largest blocks that are asked for: 128 KiB.
-    const MOST_ORDER: u32 = 5;
+    /// Largest blocks that are asked for: 4 MiB, the largest that the kernel has.
+    const MOST_ORDER: u32 = 10;
 
-    /// Reserves `n` page frames, as long as possible in blocks that are contiguous. In `prepare`;
-    /// may sleep.
+    /// Bytes of memory for each page, beside the page itself.
+    pub const ENTRY_BYTES: usize = mem::size_of::<usize>();
+
+    /// Makes the table of up to `most` page frames, and reserves none of them. May sleep.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, also at any other time.
-    pub fn reserve(n: usize) -> Result<Self> {
+    /// `ENOMEM`.
+    pub fn new(most: usize, wanted: Use) -> Result<Self> {
         // INVARIANT: No pages.
-        let mut copies = CopyPages {
-            pages: Table::new(n)?,
-            len: 0,
+        Ok(CopyPages {
+            pages: Table::new(most)?,
+            wanted,
+            state: AtomicU8::new(EMPTY),
+            len: AtomicUsize::new(0),
             filled: AtomicUsize::new(0),
-            busy: AtomicBool::new(false),
             gone: AtomicBool::new(false),
-        };
-        let mut order = Self::MOST_ORDER;
-        while let Some(most) = n.saturating_sub(copies.len).checked_ilog2() {
-            order = order.min(most);
-            if !copies.reserve_block(order) {
-                order = order.checked_sub(1).ok_or(ENOMEM)?;
-            }
-        }
-        Ok(copies)
+        })
     }
 
-    fn reserve_block(&mut self, order: u32) -> bool {
-        let end = self.len.saturating_add(1 << order);
-        let Some(room) = self.pages.get_mut(self.len..end) else {
+    /// Reserves `n` page frames, as long as possible in blocks that are contiguous. Once, in
+    /// `prepare`; may sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when the table is too small, `EBUSY` the second time, `ENOMEM`, also at any other
+    /// time.
+    pub fn reserve(&self, n: usize) -> Result {
+        if n > self.pages.len() {
+            return Err(EINVAL);
+        }
+        self.state
+            .compare_exchange(EMPTY, RESERVING, Ordering::Acquire, Ordering::Relaxed)
+            .map_err(|_| EBUSY)?;
+        let mut len = 0usize;
+        let mut order = Self::MOST_ORDER;
+        while let Some(most) = n.saturating_sub(len).checked_ilog2() {
+            order = order.min(most);
+            if !self.reserve_block(len, order) {
+                order = order.checked_sub(1).ok_or(ENOMEM)?;
+                continue;
+            }
+            len = len.saturating_add(1 << order);
+            // INVARIANT: `reserve_block()` has stored their addresses.
+            self.len.store(len, Ordering::Relaxed);
+        }
+        self.state.store(RESERVED, Ordering::Release);
+        Ok(())
+    }
+
+    /// Stores the addresses of a new block from number `first` on. By who has set `RESERVING` only.
+    fn reserve_block(&self, first: usize, order: u32) -> bool {
+        let pages = 1usize << order;
+        if first.saturating_add(pages) > self.pages.len() {
             return false;
-        };
+        }
+        let movable = self.wanted == Use::Copies;
         // SAFETY: Process context is all that is required.
-        let block = unsafe { ffi::dormouse_copy_alloc(order) } as usize;
+        let block = unsafe { ffi::dormouse_copy_alloc(order, movable) } as usize;
         if block == 0 {
             return false;
         }
-        for (i, page) in room.iter_mut().enumerate() {
-            *page = block.wrapping_add(i.wrapping_mul(PAGE_BYTES));
+        for i in 0..pages {
+            // SAFETY: The table is as long as that, and only we write to it now; nobody reads what
+            // is not below `len`.
+            unsafe {
+                self.pages
+                    .as_raw()
+                    .add(first.wrapping_add(i))
+                    .write(block.wrapping_add(i.wrapping_mul(PAGE_BYTES)));
+            }
         }
-        // INVARIANT: These are the pages of the block.
-        self.len = end;
         true
     }
 
-    /// Number of page frames. Any context.
+    /// Number of page frames that are reserved. Any context.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
-        self.len
+        self.len.load(Ordering::Relaxed)
     }
 
     /// The copy number `i` of the snapshot. Any context.
@@ -121,6 +188,7 @@ impl CopyPages {
         if end > self.filled.load(Ordering::Acquire) {
             return None;
         }
+        // `filled` is only set after the last change of the table.
         let run = self.pages.get(first..end)?;
         let start = *run.first()?;
         for (i, &page) in run.iter().enumerate() {
@@ -146,7 +214,7 @@ impl Drop for CopyPages {
         if self.gone.load(Ordering::Acquire) {
             return;
         }
-        for &page in self.pages.iter().take(self.len) {
+        for &page in self.pages.iter().take(self.len()) {
             // SAFETY: By the type invariants this frees each page once. (Unless the kernel has done
             // that, in which case the call does nothing.)
             unsafe { ffi::dormouse_copy_free(page as *mut c_void) };
@@ -182,10 +250,6 @@ pub struct Counts {
     /// Those that one word fills.
     pub fill_pages: usize,
 }
-
-const EMPTY: u8 = 0;
-const TAKING: u8 = 1;
-const TAKEN: u8 = 2;
 
 /// The list of the pages of a snapshot.
 ///
@@ -223,23 +287,27 @@ impl SnapshotTable {
     /// # Errors
     ///
     /// `ENOMEM` when there are more pages than entries or copies, `EBUSY` when this table or the
-    /// copies have been used already, `EPERM` at any other time.
+    /// copies have been used already or no copies are reserved, `EPERM` at any other time.
     pub fn take(&self, copies: &CopyPages) -> Result<Counts> {
         self.state
             .compare_exchange(EMPTY, TAKING, Ordering::Acquire, Ordering::Relaxed)
             .map_err(|_| EBUSY)?;
-        if copies.busy.swap(true, Ordering::Acquire) || copies.gone.load(Ordering::Acquire) {
+        copies
+            .state
+            .compare_exchange(RESERVED, TAKING, Ordering::Acquire, Ordering::Relaxed)
+            .map_err(|_| EBUSY)?;
+        if copies.gone.load(Ordering::Acquire) {
             return Err(EBUSY);
         }
         let mut counts = ffi::dormouse_counts::default();
-        // SAFETY: `TAKING` and `busy` were both set by this call only and are never unset, so nobody
-        // else uses the entries or the copies; the entries are never borrowed while that is so.
+        // SAFETY: `TAKING` was set twice by this call, and nobody sets it again, so nobody else uses
+        // the entries or the copies; the entries are never borrowed while that is so.
         to_result(unsafe {
             ffi::dormouse_snapshot(
                 self.entries.as_raw(),
                 self.entries.len() as u64,
                 copies.pages.as_ptr().cast(),
-                copies.len as u64,
+                copies.len() as u64,
                 &mut counts,
             )
         })?;
@@ -247,6 +315,7 @@ impl SnapshotTable {
         let data_pages = counts.data_pages as usize;
         // INVARIANT: The copies have just been made, and there will be no others.
         copies.filled.store(data_pages, Ordering::Release);
+        copies.state.store(TAKEN, Ordering::Release);
         self.len.store(image_pages, Ordering::Relaxed);
         // INVARIANT: So have the entries.
         self.state.store(TAKEN, Ordering::Release);

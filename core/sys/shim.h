@@ -120,6 +120,7 @@ void dormouse_gate_open(struct dormouse_gate *gate);
 void dormouse_gate_close(struct dormouse_gate *gate);
 void dormouse_gate_wait(struct dormouse_gate *gate);
 bool dormouse_gate_wait_within(struct dormouse_gate *gate, u32 timeout_ms);
+size_t dormouse_thread_bytes(void);
 size_t dormouse_online_cpus(void);
 
 /* shim_net.c */
@@ -269,12 +270,14 @@ struct dormouse_hooks {
  * @DORMOUSE_PHASE_NONE: None of those below.
  * @DORMOUSE_PHASE_PREPARE: @prepare.
  * @DORMOUSE_PHASE_SNAPSHOT: @snapshot.
+ * @DORMOUSE_PHASE_WRITE: @write.
  * @DORMOUSE_PHASE_READ: @read.
  */
 enum dormouse_phase {
 	DORMOUSE_PHASE_NONE,
 	DORMOUSE_PHASE_PREPARE,
 	DORMOUSE_PHASE_SNAPSHOT,
+	DORMOUSE_PHASE_WRITE,
 	DORMOUSE_PHASE_READ,
 };
 
@@ -355,10 +358,22 @@ struct dormouse_counts {
 	u64 data_pages;
 };
 
+/**
+ * struct dormouse_free_pages - Page frames that nobody uses.
+ * @all: All of them.
+ * @movable: Of those that can be allocated, those for memory that can be moved.
+ * @kept_back: Those that are for emergencies only.
+ */
+struct dormouse_free_pages {
+	u64 all;
+	u64 movable;
+	u64 kept_back;
+};
+
 s64 dormouse_count_saveable(void);
-u64 dormouse_free_pages(void);
+void dormouse_free_pages(struct dormouse_free_pages *free);
 u64 dormouse_shrink(u64 pages);
-void *dormouse_copy_alloc(u32 order);
+void *dormouse_copy_alloc(u32 order, bool movable);
 void dormouse_copy_free(void *page);
 int dormouse_snapshot(struct dormouse_entry *entries, u64 entry_count,
 		      void *const *copies, u64 copy_count,
@@ -415,6 +430,7 @@ struct dormouse_swap_extent {
 };
 
 u32 dormouse_swap_types(void);
+u64 dormouse_swap_free_runs(u32 type);
 int dormouse_swap_area(u32 type, struct dormouse_swap_area *area);
 struct dormouse_bdev *dormouse_swap_bdev(u32 type);
 s64 dormouse_swap_alloc(u32 type, u64 want, struct dormouse_swap_extent *extents,

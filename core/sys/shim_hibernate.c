@@ -5,6 +5,7 @@
 
 #include <linux/errno.h>
 #include <linux/mutex.h>
+#include <linux/sched/mm.h>
 #include <linux/string.h>
 #include <linux/suspend.h>
 
@@ -105,12 +106,28 @@ static int image_snapshot(void)
 
 static int image_write(bool platform_mode)
 {
-	return hooks->write(hooks_ctx, platform_mode);
+	unsigned int noreclaim;
+	int ret;
+
+	set_phase(DORMOUSE_PHASE_WRITE);
+	/*
+	 * The copies have taken the memory, nothing can be written to swap, and
+	 * there is no OOM killer: what is allocated here comes from the pages
+	 * that were kept for it, whatever the watermarks say.
+	 */
+	noreclaim = memalloc_noreclaim_save();
+	ret = hooks->write(hooks_ctx, platform_mode);
+	memalloc_noreclaim_restore(noreclaim);
+	set_phase(DORMOUSE_PHASE_NONE);
+	return ret;
 }
 
 static void image_discard(bool restored)
 {
-	/* The restored kernel was in the middle of snapshot(). */
+	/*
+	 * The restored kernel was in the middle of snapshot(). The copies are
+	 * free by now, so there is memory.
+	 */
 	set_phase(DORMOUSE_PHASE_NONE);
 	hooks->discard(hooks_ctx, restored);
 }

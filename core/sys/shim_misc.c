@@ -26,21 +26,39 @@
 #include "shim.h"
 
 /* What is wanted is as large as memory: it is to fail rather than kill. */
-#define ZALLOC_GFP	(GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+#define ZALLOC_GFP	(GFP_KERNEL | __GFP_ZERO | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+/* In one piece, if there is one: nothing is thrown out of memory for that. */
+#define PIECE_GFP	(GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY | __GFP_NOWARN)
+
+/* One piece takes a power of two of pages, and no plan counts on that. */
+static bool fits_one_piece(size_t bytes)
+{
+	size_t piece;
+
+	if (bytes > KMALLOC_MAX_SIZE)
+		return false;
+	piece = PAGE_SIZE << get_order(bytes);
+	return piece - bytes <= piece / 16;
+}
 
 /**
  * dormouse_zalloc - Allocate zeroed memory of any size.
  * @bytes: Size; more than there is only makes it fail.
+ *
+ * Takes no more than the size in whole pages, or a sixteenth more.
  *
  * Context: Process context. May sleep.
  * Return: The memory, physically contiguous if that was easy to get, or NULL.
  */
 void *dormouse_zalloc(size_t bytes)
 {
-	/* kvmalloc() takes a size above INT_MAX for a mistake. */
-	if (bytes > INT_MAX)
-		return __vmalloc(bytes, ZALLOC_GFP | __GFP_ZERO);
-	return kvzalloc(bytes, ZALLOC_GFP);
+	void *memory = NULL;
+
+	if (bytes <= PAGE_SIZE)
+		return kmalloc(bytes, ZALLOC_GFP);
+	if (fits_one_piece(bytes))
+		memory = kmalloc(bytes, PIECE_GFP);
+	return memory ?: __vmalloc(bytes, ZALLOC_GFP);
 }
 
 /**

@@ -8,11 +8,13 @@
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/nmi.h>
+#include <linux/string.h>
 #include <linux/suspend.h>
 #include <linux/swap.h>
 #include <linux/vmstat.h>
 
 #include "shim.h"
+#include "shim_pages.h"
 
 /* Page frames between two calls of touch_nmi_watchdog() or cond_resched(). */
 #define CHECK_EVERY	(32 * 1024)
@@ -69,15 +71,40 @@ s64 dormouse_count_saveable(void)
 	return count;
 }
 
+/* Pages of a zone that only emergencies get, whatever zone they would like. */
+static u64 kept_back(const struct zone *zone)
+{
+	u64 pages = zone->_watermark[WMARK_MIN];
+	long most = 0;
+	int i;
+
+	for (i = 0; i < MAX_NR_ZONES; i++)
+		most = max(most, zone->lowmem_reserve[i]);
+	return pages + most;
+}
+
 /**
  * dormouse_free_pages - Count free page frames.
+ * @free: Becomes their numbers.
  *
  * Context: Any.
- * Return: The number.
  */
-u64 dormouse_free_pages(void)
+void dormouse_free_pages(struct dormouse_free_pages *free)
 {
-	return global_zone_page_state(NR_FREE_PAGES);
+	struct zone *zone;
+
+	memset(free, 0, sizeof(*free));
+	for_each_populated_zone(zone) {
+		u64 pages = zone_page_state(zone, NR_FREE_PAGES);
+		u64 kept = min(kept_back(zone), pages);
+		u64 cma = zone_page_state(zone, NR_FREE_CMA_PAGES);
+
+		free->all += pages;
+		free->kept_back += kept;
+		if (zone_idx(zone) == ZONE_MOVABLE)
+			cma = pages;
+		free->movable += min(cma, pages - kept);
+	}
 }
 
 /**
@@ -89,23 +116,39 @@ u64 dormouse_free_pages(void)
  */
 u64 dormouse_shrink(u64 pages)
 {
-	return shrink_all_memory(pages);
+	u64 got = shrink_all_memory(pages);
+
+	/* What lies on per-CPU lists does not count as free. */
+	drain_all_pages(NULL);
+	return got;
 }
 
 /**
  * dormouse_copy_alloc - Allocate page frames that stay out of the image.
  * @order: Binary logarithm of their number.
+ * @movable: True if they may be where only memory is that can be moved: they
+ *	are not moved, but freed before anybody can wait for that.
+ *
+ * Single pages are got from others if need be, larger blocks are not.
  *
  * Context: Process context, in the prepare operation. May sleep.
  * Return: Their address or NULL. They are freed one by one.
  */
-void *dormouse_copy_alloc(u32 order)
+void *dormouse_copy_alloc(u32 order, bool movable)
 {
+	gfp_t gfp = DORMOUSE_GFP_BLOCK;
 	struct page *page = NULL;
 
+	/*
+	 * The plan leaves the watermarks as they are. __GFP_HIGH is for those
+	 * that are raised for a while, as soon as memory is fragmented.
+	 */
+	if (!order)
+		gfp = GFP_KERNEL | __GFP_HIGH | __GFP_NORETRY | __GFP_NOWARN;
+	if (movable)
+		gfp |= DORMOUSE_GFP_ANYWHERE;
 	if (dormouse_phase_lock() == DORMOUSE_PHASE_PREPARE)
-		page = hibernation_alloc_pages(GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY,
-					       order);
+		page = hibernation_alloc_pages(gfp, order);
 	dormouse_phase_unlock();
 	return page ? page_address(page) : NULL;
 }
@@ -114,14 +157,17 @@ void *dormouse_copy_alloc(u32 order)
  * dormouse_copy_free - Free a page frame of dormouse_copy_alloc().
  * @page: Its address.
  *
- * Does nothing after the prepare operation: once that has succeeded, the
- * kernel frees all of them by itself, before it calls discard.
+ * Does nothing but in the prepare and write operations: once the former has
+ * succeeded, the kernel frees what is left of them by itself, before it calls
+ * discard.
  *
  * Context: Process context. May sleep.
  */
 void dormouse_copy_free(void *page)
 {
-	if (dormouse_phase_lock() == DORMOUSE_PHASE_PREPARE)
+	enum dormouse_phase phase = dormouse_phase_lock();
+
+	if (phase == DORMOUSE_PHASE_PREPARE || phase == DORMOUSE_PHASE_WRITE)
 		hibernation_free_page(virt_to_page(page));
 	dormouse_phase_unlock();
 }

@@ -8,7 +8,9 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/major.h>
+#include <linux/rbtree.h>
 #include <linux/sched.h>
+#include <linux/sizes.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
 
@@ -92,6 +94,40 @@ int dormouse_swap_area(u32 type, struct dormouse_swap_area *area)
 		memmove(area->name, name, strlen(name) + 1);
 	put_swap_device(si);
 	return 0;
+}
+
+/**
+ * dormouse_swap_free_runs - Count the runs that free slots of a swap area are in.
+ * @type: Its number; any value is allowed.
+ *
+ * Others may take and free slots meanwhile. A run of slots that is in pieces on
+ * the device counts as many times.
+ *
+ * Context: Process context. May sleep.
+ * Return: How many, or none if there is no such area.
+ */
+u64 dormouse_swap_free_runs(u32 type)
+{
+	struct swap_info_struct *si = get_area(type);
+	bool was_free = false;
+	unsigned int slot;
+	struct rb_node *rb;
+	u64 runs = 0;
+
+	if (!si)
+		return 0;
+	for (slot = 1; slot < si->max; slot++) {
+		bool is_free = !READ_ONCE(si->swap_map[slot]);
+
+		runs += is_free && !was_free;
+		was_free = is_free;
+		if (!(slot % SZ_64K))
+			cond_resched();
+	}
+	for (rb = rb_first(&si->swap_extent_root); rb; rb = rb_next(rb))
+		runs++;
+	put_swap_device(si);
+	return runs;
 }
 
 /**

@@ -159,6 +159,17 @@ bool dormouse_gate_wait_within(struct dormouse_gate *gate, u32 timeout_ms)
 }
 
 /**
+ * dormouse_thread_bytes - Get the size of a kernel thread.
+ *
+ * Context: Any.
+ * Return: Bytes of memory for its stack and what the kernel knows of it.
+ */
+size_t dormouse_thread_bytes(void)
+{
+	return THREAD_SIZE + sizeof(struct task_struct);
+}
+
+/**
  * dormouse_online_cpus - Count the CPUs.
  *
  * Context: Any.

@@ -7,6 +7,7 @@
 use super::block::{BlockDevice, DevT};
 use super::ffi;
 use super::table::Table;
+use core::mem;
 use kernel::alloc::KVVec;
 use kernel::error::to_result;
 use kernel::prelude::*;
@@ -54,6 +55,12 @@ impl SwapArea {
     /// Of these in use. Slots that are reserved count.
     pub fn used_pages(&self) -> u64 {
         self.raw.pages.saturating_sub(self.raw.free_pages)
+    }
+
+    /// Runs that the free pages are in, or a few more: counts them. May sleep.
+    pub fn free_runs(&self) -> u64 {
+        // SAFETY: Any number is allowed.
+        unsafe { ffi::dormouse_swap_free_runs(self.type_no) }
     }
 
     /// Where its header is on the device, in pages.
@@ -127,6 +134,9 @@ pub struct SwapSlots {
 }
 
 impl SwapSlots {
+    /// Bytes of memory for each extent.
+    pub const EXTENT_BYTES: usize = mem::size_of::<Extent>();
+
     /// Extents that are asked for at a time.
     const BATCH: usize = 128;
     /// Slots that are asked for at a time: some milliseconds' worth.

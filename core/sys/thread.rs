@@ -148,6 +148,12 @@ impl Drop for Gate {
     }
 }
 
+/// Bytes of memory that a kernel thread takes. Any context.
+pub fn thread_bytes() -> usize {
+    // SAFETY: No requirements.
+    unsafe { ffi::dormouse_thread_bytes() }
+}
+
 /// Number of CPUs that are online. Any context.
 pub fn online_cpus() -> usize {
     // SAFETY: No requirements.

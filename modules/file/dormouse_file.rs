@@ -124,6 +124,10 @@ impl Storage for FileStorage {
         Ok(())
     }
 
+    fn memory(&self, place: Place<'_>, _blocks: u64) -> usize {
+        self.meant(place).map_or(0, |pinned| pinned.memory())
+    }
+
     fn room(&self, place: Place<'_>) -> Result<Room> {
         let pinned = self.meant(place)?;
         let mut room = Room::new();

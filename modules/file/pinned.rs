@@ -5,13 +5,14 @@
 #![forbid(unsafe_code)]
 
 use crate::blockmap::codec::{blocks_for, Device};
-use crate::blockmap::BlockMap;
+use crate::blockmap::{BlockMap, MapEntry};
 use crate::first::First;
 use crate::image::{superblock, ImageId, BLOCK};
 use crate::page::{self, Label, Seal};
 use crate::plan;
 use crate::refusal;
 use crate::space::FileSpace;
+use core::mem::size_of;
 use dormouse::blockspace::{self, BlockSpace, Map};
 use dormouse::engine;
 use dormouse::errno;
@@ -180,6 +181,14 @@ impl Pinned {
     pub(crate) fn room(&self) -> u64 {
         let map = blocks_for(self.runs.len().saturating_add(1));
         self.blocks().saturating_sub(map as u64)
+    }
+
+    /// Bytes of memory that the space takes: its map, and the list of the
+    /// blocks that the map is stored in.
+    pub(crate) fn memory(&self) -> usize {
+        let runs = self.runs.len().saturating_add(1);
+        let map = runs.saturating_mul(size_of::<MapEntry>());
+        map.saturating_add(blocks_for(runs).saturating_mul(size_of::<u64>()))
     }
 
     /// Checks that everything is where it was, so that it can be written

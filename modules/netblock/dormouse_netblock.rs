@@ -85,7 +85,7 @@ impl Storage for Netblock {
         c_str!("netblock")
     }
 
-    fn memory(&self) -> usize {
+    fn memory(&self, _place: Place<'_>, _blocks: u64) -> usize {
         space::MEMORY_BYTES
     }
 

@@ -54,6 +54,10 @@ impl Storage for Swap {
         c_str!("swap")
     }
 
+    fn memory(&self, _place: Place<'_>, blocks: u64) -> usize {
+        reserve::memory(blocks)
+    }
+
     fn room(&self, place: Place<'_>) -> Result<Room> {
         Ok(reserve::room(&areas::choose(place, false)?))
     }

@@ -6,11 +6,12 @@
 
 use crate::areas::{path, Candidate};
 use crate::blockmap::codec::{blocks_for, Device};
-use crate::blockmap::{stripe, Area, BlockMap, DEVICES_MAX};
+use crate::blockmap::{stripe, Area, BlockMap, MapEntry, DEVICES_MAX};
 use crate::image::{self, ImageId, BLOCK};
 use crate::mark::Part;
 use crate::plan::{self, blocks, carve, divide, Run, Share};
 use crate::space::{Reserved, SwapSpace};
+use core::mem::size_of;
 use dormouse::blockspace::{self, BlockSpace, Map};
 use dormouse::engine;
 use dormouse::storage::Room;
@@ -18,7 +19,7 @@ use dormouse::swapmark::sector::{self, Record, Role};
 use dormouse::swapmark::Header;
 use dormouse::sys::block::BlockDevice;
 use dormouse::sys::random;
-use dormouse::sys::swap::{SwapArea, SwapSlots};
+use dormouse::sys::swap::{self, SwapArea, SwapSlots};
 use dormouse::sys::table::Table;
 use dormouse::text::Text;
 use kernel::prelude::*;
@@ -43,6 +44,22 @@ pub(crate) fn room(chosen: &[Candidate]) -> Room {
         map = 0;
     }
     room
+}
+
+/// Bytes of memory for each run of blocks: one in [`SwapSlots`] and one in
+/// [`Taken`], both of which are lists that double when they are full, and one in
+/// the map.
+const RUN_BYTES: usize = size_of::<MapEntry>()
+    .saturating_add(SwapSlots::EXTENT_BYTES.saturating_mul(2))
+    .saturating_add(size_of::<Run>().saturating_mul(2));
+
+/// About how many bytes of memory a space of `blocks` blocks takes: no more runs
+/// are taken than there are in all the areas, or than blocks. May sleep.
+pub(crate) fn memory(blocks: u64) -> usize {
+    let mut runs = 0u64;
+    swap::areas(&mut |area| runs = runs.saturating_add(area.free_runs()));
+    let runs = usize::try_from(runs.min(blocks)).unwrap_or(usize::MAX);
+    runs.saturating_mul(RUN_BYTES)
 }
 
 /// An area with the slots that were taken of it.

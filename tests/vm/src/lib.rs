@@ -22,6 +22,7 @@ mod encryption;
 mod files;
 mod held;
 mod image;
+mod memory;
 mod mounts;
 mod netblock;
 mod netlink;
@@ -164,6 +165,7 @@ pub fn all() -> Vec<Scenario> {
         swapareas::SCENARIOS,
         files::SCENARIOS,
         refusals::SCENARIOS,
+        memory::SCENARIOS,
         mounts::SCENARIOS,
         held::SCENARIOS,
         settings::SCENARIOS,

@@ -9,6 +9,7 @@ const MEMORY: MemoryNeeds = MemoryNeeds {
     saveable: 1000,
     copies: 1000,
     free: 1500,
+    movable: 0,
     reserve: 100,
     slack: 200,
     modules: 50,
@@ -35,6 +36,30 @@ fn each_freed_page_counts_twice() {
     assert_eq!(short(1347), Ok(2));
     // Even the reserves do not fit.
     assert_eq!(short(0), Ok(675));
+}
+
+#[test]
+fn what_is_no_copy_has_no_room_where_only_copies_may_be() {
+    // 350 for reserves and modules, of 1500 free pages.
+    let free_for_all = |free_for_all| MemoryNeeds {
+        movable: MEMORY.free - free_for_all,
+        ..MEMORY
+    };
+    assert_eq!(free_for_all(350).pages_to_free(), Ok(0));
+    // It counts once.
+    assert_eq!(free_for_all(349).pages_to_free(), Ok(1));
+    assert_eq!(free_for_all(50).pages_to_free(), Ok(300));
+    let short = MemoryNeeds {
+        reclaimable: 10,
+        ..free_for_all(50)
+    };
+    let text = short.pages_to_free().unwrap_err().to_string();
+    assert_eq!(
+        text,
+        "not enough memory for the snapshot: needed 4000 kB, available 4600 kB (free 6000 kB, \
+         5800 kB of it for copies only, less 400 kB reserve, 800 kB for drivers, 200 kB for \
+         modules), 1200 kB must be freed but only 40 kB can be"
+    );
 }
 
 #[test]
@@ -86,15 +111,19 @@ proptest! {
     #[test]
     fn freeing_what_the_plan_says_is_enough_and_no_more(
         copies in 0u64..10_000, free in 0u64..10_000, reserve in 0u64..1000, slack in 0u64..1000,
-        modules in 0u64..1000,
+        modules in 0u64..1000, movable in 0u64..10_000,
     ) {
+        let movable = movable.min(free);
         let needs = MemoryNeeds {
-            saveable: copies, copies, free, reserve, slack, modules,
+            saveable: copies, copies, free, movable, reserve, slack, modules,
             reclaimable: u64::MAX, limit: 0,
         };
         let freed = needs.pages_to_free().unwrap();
+        let fixed = reserve + slack + modules;
+        // What is freed is where anything can be.
         let holds = |freed: u64| {
-            copies.saturating_sub(freed) + reserve + slack + modules <= free + freed
+            copies.saturating_sub(freed) + fixed <= free + freed
+                && fixed <= free - movable + freed
         };
         prop_assume!(freed <= copies);
         prop_assert!(holds(freed));
@@ -104,7 +133,8 @@ proptest! {
     #[test]
     fn no_numbers_overflow(words: [u64; 7], percent: u32) {
         let memory = MemoryNeeds {
-            saveable: words[0], copies: words[1], free: words[2], reserve: words[3],
+            saveable: words[0], copies: words[1], free: words[2], movable: words[6] / 5,
+            reserve: words[3],
             slack: words[4], modules: words[5], reclaimable: words[6] / 2, limit: words[0] / 3,
         };
         if let Err(short) = memory.pages_to_free() {

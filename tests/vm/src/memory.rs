@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory that is short, or of a kind that not everybody may use.
+
+use anyhow::{ensure, Context, Result};
+use dormouse_vm::Vm;
+
+use crate::steps::{get, set, there_and_back, FIRST_DISK};
+use crate::{Lab, Scenario};
+
+/// The scenarios of this file.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "memory-plan",
+        "a save takes the memory that was planned for it, with one thread and with eight",
+        plan,
+    ),
+    Scenario::new(
+        "memory-kept-back",
+        "what the allocator keeps back is not taken for free: something is moved to swap for it",
+        kept_back,
+    ),
+    Scenario::new(
+        "memory-movable",
+        "copies lie where only memory may be that can be moved",
+        movable,
+    ),
+];
+
+/// The number of `name` in `stats`.
+fn stat(vm: &mut Vm, name: &str) -> Result<u64> {
+    let stats = get(vm, "stats")?;
+    let mut lines = stats.lines();
+    let number = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok());
+    number.with_context(|| format!("no {name} in {stats}"))
+}
+
+fn plan(lab: &Lab) -> Result<()> {
+    let mut vm = lab.sleepy()?;
+    for (compressor, threads) in [("lz4", 1), ("lz4", 8), ("zstd", 2)] {
+        set(&mut vm, "compressor", compressor)?;
+        set(&mut vm, "threads", &threads.to_string())?;
+        there_and_back(&mut vm)?;
+        let planned = stat(&mut vm, "planned_pages")?;
+        let taken = stat(&mut vm, "taken_pages")?;
+        // Others take and free some at the same time.
+        ensure!(
+            taken <= planned + 64,
+            "{compressor} with {threads} threads took {taken} pages, and {planned} were planned"
+        );
+        ensure!(
+            taken >= planned * 7 / 8,
+            "{compressor} with {threads} threads took only {taken} pages of {planned}"
+        );
+    }
+    vm.assert_clean()
+}
+
+/// Hibernates and resumes; something had to be freed for that.
+fn freed(vm: &mut Vm) -> Result<u64> {
+    there_and_back(vm)?;
+    stat(vm, "freed_pages")
+}
+
+fn kept_back(lab: &Lab) -> Result<()> {
+    let mut vm = lab.vm().mem(320).append(FIRST_DISK).swap_disk("512M")?;
+    vm.boot()?;
+    vm.run("guest work start mib=60 file_mib=4")?;
+    set(&mut vm, "compressor", "lz4")?;
+    set(&mut vm, "enabled", "1")?;
+    vm.run("swapon /dev/vda")?;
+    ensure!(freed(&mut vm)? == 0, "it did not fit without that");
+    // Once the image has its slots, nothing more can be moved there.
+    let pages = stat(&mut vm, "saveable_pages")?;
+    vm.run(&format!(
+        "swapoff /dev/vda; mkswap /dev/vda {}; swapon /dev/vda",
+        pages * 4 + 24 * 1024
+    ))?;
+    vm.run("echo 65536 > /proc/sys/vm/min_free_kbytes")?;
+    ensure!(freed(&mut vm)? != 0, "nothing was freed");
+    vm.assert_clean()
+}
+
+fn movable(lab: &Lab) -> Result<()> {
+    let mut vm = lab
+        .vm()
+        .mem(512)
+        .append(FIRST_DISK)
+        .append("movablecore=320M")
+        .swap_disk("512M")?;
+    vm.boot()?;
+    vm.run("swapon /dev/vda")?;
+    vm.run("guest work start mib=140 file_mib=4")?;
+    set(&mut vm, "compressor", "lz4")?;
+    set(&mut vm, "enabled", "1")?;
+    for _ in 0..2 {
+        ensure!(freed(&mut vm)? == 0, "there was room for all of it");
+    }
+    vm.assert_clean()
+}
