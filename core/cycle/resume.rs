@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::open::{self, Described, Refusal};
-use super::{bystanders, get_superblock, plan, put_superblock, retire};
+use super::{bystanders, get_superblock, plan, put_superblock, retire, room};
 use crate::engine::{Engine, ResumeRequest};
 use crate::errno;
 use crate::image::superblock::{State, Superblock};
@@ -179,7 +179,12 @@ impl Resume {
 
         let workers = plan::workers(engine.settings(|s| s.threads));
         let queue = IoQueue::new(read::buffers(workers), CHUNK_BYTES)?;
-        match open::describe(engine, space.clone(), &sb, &queue) {
+        let described = open::describe(engine, space.clone(), &sb, &queue);
+        // Everything is frozen already where the image of this boot is tested.
+        if let (Ok((_, image)), false) = (&described, tested) {
+            room::make_for_load(image.commit.image_pages, workers);
+        }
+        match described {
             Ok((source, described)) => Ok(Resume {
                 stopped: match tested {
                     true => None,

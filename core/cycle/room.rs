@@ -8,12 +8,16 @@
 use super::plan::Plan;
 use super::save::{FIXED_BYTES, WRITE_PAGES};
 use crate::engine::Engine;
-use crate::image::PAGE;
+use crate::extent::Extent;
+use crate::image::{CHUNK_BYTES, PAGE};
+use crate::pipeline::load::FillRun;
+use crate::pipeline::read;
 use crate::pipeline::save::SaveJob;
 use crate::plan::{MemoryNeeds, StorageNeeds};
 use crate::storage::Space;
 use crate::sys::pages::{self, FreePages};
 use crate::sys::time;
+use core::mem::size_of;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -24,6 +28,11 @@ const RESERVE_PAGES: usize = 1024;
 /// part and one page in this many.
 const GROWTH_PAGES: usize = 1024;
 const GROWTH_PART: usize = 64;
+/// Bytes that a load takes for each page of the image besides: its extent, its
+/// address, and the word that fills it.
+const LOAD_BYTES: usize = size_of::<Extent>()
+    .saturating_add(size_of::<usize>())
+    .saturating_add(size_of::<FillRun>());
 /// How often freeing memory may be of no use before it is called impossible,
 /// and how long it waits after each of these.
 const MOST_IDLE_SHRINKS: usize = 10;
@@ -175,6 +184,29 @@ fn fit(
                 .map_err(|shortage| engine.fail(ENOMEM, format_args!("{shortage}")))?;
             return Err(ENOMEM);
         }
+    }
+}
+
+/// Frees memory to load an image of `image_pages` pages, as far as that goes: as
+/// long as nothing is frozen, it can also be written to where it belongs. What is
+/// missing then, the load takes from the page cache, or fails. May sleep.
+pub(super) fn make_for_load(image_pages: u64, workers: usize) {
+    let image = usize::try_from(image_pages).unwrap_or(usize::MAX);
+    let buffers = read::buffers(workers).saturating_mul(CHUNK_BYTES);
+    let tables = image.saturating_mul(LOAD_BYTES);
+    let needed = image
+        .saturating_add(tables.saturating_add(buffers).div_ceil(PAGE))
+        .saturating_add(RESERVE_PAGES);
+    let mut before = 0;
+    loop {
+        let free = pages::free_pages();
+        let usable = free.all.saturating_sub(free.kept_back);
+        let missing = needed.saturating_sub(usable);
+        if missing == 0 || usable <= before {
+            return;
+        }
+        before = usable;
+        pages::shrink(missing.saturating_add(missing / 8));
     }
 }
 

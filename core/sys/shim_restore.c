@@ -11,33 +11,46 @@
 #include <linux/cacheflush.h>
 #include <linux/err.h>
 #include <linux/gfp.h>
+#include <linux/log2.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/overflow.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/suspend.h>
 
 #include "shim.h"
+#include "shim_pages.h"
 
 #define PBES_PER_PAGE	(PAGE_SIZE / sizeof(struct pbe))
 
-/* Bulk memory is not to take what drivers need in an emergency. */
-#define BULK_GFP	(GFP_NOWAIT | __GFP_NOWARN)
-#define LAST_GFP	(GFP_ATOMIC | __GFP_NOWARN)
+/*
+ * Page frames to load into: first what is free, in blocks; then what the page
+ * cache can do without. Everything is frozen, also what filesystems and some
+ * disks need for I/O, so nothing is written for that. At last what is kept for
+ * emergencies, of which this is one.
+ */
+#define BULK_GFP	(DORMOUSE_GFP_BLOCK | DORMOUSE_GFP_ANYWHERE)
+#define CACHE_GFP	(GFP_NOIO | __GFP_RETRY_MAYFAIL | __GFP_NOWARN | DORMOUSE_GFP_ANYWHERE)
+#define LAST_GFP	(GFP_ATOMIC | __GFP_NOWARN | DORMOUSE_GFP_ANYWHERE)
+/* For the architecture's own use, wherever it wants its memory to be. */
+#define SAFE_GFP	(GFP_ATOMIC | __GFP_NOWARN)
 
 /**
  * struct dormouse_restore - An image that is being loaded.
  * @image: Bit for each page frame of the image that has no slot yet.
  * @pfns: Length of @image.
- * @slots: Address to load each page to, in the order of their placing.
+ * @slots: Address to load each page to, in the order of their placing. What has
+ *	not been placed has room for @safe.
  * @count: Length of @slots.
  * @added: Pages that were announced.
  * @placed: Slots that are filled in.
  * @in_place: Pages that are loaded into their own page frames.
- * @safe: First of a list of page frames outside of the image.
- * @safe_end: Where to append to that list.
+ * @safe: First of the page frames outside of the image in @slots, which go to
+ *	its end. Each page that is placed uses one that was got for it, so there
+ *	are always at least as many elements in front of them as are placed.
  * @pbes: What the architecture has to move.
  * @pbe: Next unused element in the current page of such elements.
  * @pbes_left: How many of those there are.
@@ -50,8 +63,7 @@ struct dormouse_restore {
 	u64 added;
 	u64 placed;
 	u64 in_place;
-	void *safe;
-	void **safe_end;
+	u64 safe;
 	struct pbe *pbes;
 	struct pbe *pbe;
 	unsigned int pbes_left;
@@ -86,7 +98,7 @@ struct dormouse_restore *dormouse_restore_new(u64 slots)
 		return ERR_PTR(-ENOMEM);
 	restore->pfns = pfns;
 	restore->count = slots;
-	restore->safe_end = &restore->safe;
+	restore->safe = slots;
 	restore->image = dormouse_zalloc(BITS_TO_LONGS(pfns) * sizeof(long));
 	restore->slots = dormouse_zalloc(array_size(slots, sizeof(*restore->slots)));
 	if (!restore->image || !restore->slots) {
@@ -167,23 +179,53 @@ int dormouse_restore_add(struct dormouse_restore *restore, u64 pfn, u64 count)
 	return ret;
 }
 
-static void push_safe(struct dormouse_restore *restore, void *page)
+/* Notes which of the pages are of the image, and will be loaded in place. */
+static u64 add_safe(struct dormouse_restore *restore, u64 safe, struct page *page,
+		    unsigned int count)
 {
-	*(void **)page = NULL;
-	*restore->safe_end = page;
-	restore->safe_end = page;
+	unsigned long pfn = page_to_pfn(page);
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		if (pfn + i >= restore->pfns || !test_bit(pfn + i, restore->image))
+			restore->slots[safe++] = page_address(page + i);
+	return safe;
 }
 
-static int own_one(struct dormouse_restore *restore)
+static struct page *own_one(void)
 {
-	struct page *page = hibernation_alloc_pages(BULK_GFP, 0);
+	struct page *page = hibernation_alloc_pages(CACHE_GFP, 0);
 
-	if (!page)
-		page = hibernation_alloc_pages(LAST_GFP, 0);
-	if (!page)
-		return -ENOMEM;
-	if (page_to_pfn(page) >= restore->pfns || !test_bit(page_to_pfn(page), restore->image))
-		push_safe(restore, page_address(page));
+	return page ?: hibernation_alloc_pages(LAST_GFP, 0);
+}
+
+/* Gets all page frames, in blocks as large as there are. */
+static int own_all(struct dormouse_restore *restore)
+{
+	unsigned int order = MAX_PAGE_ORDER;
+	u64 left = restore->count;
+	u64 safe = 0;
+
+	while (left) {
+		struct page *page;
+
+		order = min_t(unsigned int, order, ilog2(left));
+		page = hibernation_alloc_pages(BULK_GFP, order);
+		if (!page && order) {
+			order--;
+			continue;
+		}
+		if (!page)
+			page = own_one();
+		if (!page)
+			return -ENOMEM;
+		safe = add_safe(restore, safe, page, 1U << order);
+		left -= 1ULL << order;
+		cond_resched();
+	}
+	restore->safe = restore->count - safe;
+	memmove(restore->slots + restore->safe, restore->slots, safe * sizeof(void *));
+	memset(restore->slots, 0, restore->safe * sizeof(void *));
 	return 0;
 }
 
@@ -200,31 +242,26 @@ static int own_one(struct dormouse_restore *restore)
  */
 int dormouse_restore_own(struct dormouse_restore *restore)
 {
-	int ret = 0;
-	u64 i;
+	int ret;
 
 	if (dormouse_phase_lock() != DORMOUSE_PHASE_READ)
 		ret = -EPERM;
-	else if (restore->added != restore->count)
+	else if (restore->added != restore->count || restore->safe != restore->count)
 		ret = -EINVAL;
-	for (i = 0; !ret && i < restore->count; i++) {
-		ret = own_one(restore);
-		if (!(i % 1024))
-			cond_resched();
-	}
+	else
+		ret = own_all(restore);
 	dormouse_phase_unlock();
 	return ret;
 }
 
 static void *pop_safe(struct dormouse_restore *restore)
 {
-	void *page = restore->safe;
+	void *page;
 
-	if (!page)
-		return (void *)get_safe_page(LAST_GFP);
-	restore->safe = *(void **)page;
-	if (!restore->safe)
-		restore->safe_end = &restore->safe;
+	if (restore->safe == restore->count)
+		return (void *)get_safe_page(SAFE_GFP);
+	page = restore->slots[restore->safe];
+	restore->slots[restore->safe++] = NULL;
 	return page;
 }
 
