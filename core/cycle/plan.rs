@@ -202,7 +202,7 @@ impl Plan {
                 .div_ceil(PAGE),
             freeze_filesystems: chosen.freeze_filesystems,
             target: chosen.target,
-            stopped: stopped,
+            stopped,
         })
     }
 
