@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 
 use crate::attempt;
-use crate::lane::Lane;
 use crate::link::{Deadline, Failure, Link, Server};
 use crate::mark::{self, Found};
 use crate::proto::terms::Terms;
@@ -20,7 +19,6 @@ use dormouse::image::superblock::Superblock;
 use dormouse::image::{ImageId, BLOCK, CHUNK_BYTES};
 use dormouse::storage::{Place, Room};
 use dormouse::sys::buf::Buf;
-use dormouse::sys::thread::Thread;
 use dormouse::target::Target;
 use dormouse::text::Text;
 use kernel::prelude::*;
@@ -261,18 +259,10 @@ fn make(
     };
     let session = Session::new(server, lanes, seen.terms.multi(), writes)?;
     let session = Arc::pin_init(session, GFP_KERNEL)?;
-    let mut threads = KVec::with_capacity(lanes, GFP_KERNEL)?;
-    for number in 0..lanes {
-        let session = session.clone();
-        let thread = Thread::spawn(kernel::c_str!("dormouse_nbd"), move || {
-            Lane::new(&session, number).run()
-        });
-        threads.push(thread?, GFP_KERNEL)?;
-    }
     let known: Option<ImageId> = seen.superblock.as_ref().map(|sb| sb.image_id);
     NetSpace::new(
         session,
-        threads,
+        lanes,
         blocks,
         seen.terms.size,
         known,

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::lane::Lane;
 use crate::link::{Deadline, Failure};
 use crate::mark::{self, Found, FIRST_BLOCK};
 use crate::order::Job;
@@ -65,14 +66,14 @@ fn offset(block: u64) -> u64 {
 }
 
 impl NetSpace {
-    /// A space of `blocks` blocks. May sleep.
+    /// A space of `blocks` blocks, with the threads of `lanes` lanes. May sleep.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`.
+    /// `ENOMEM`, or what keeps threads from being made.
     pub(crate) fn new(
         session: Arc<Session>,
-        threads: KVec<Thread>,
+        lanes: usize,
         blocks: u64,
         size: u64,
         known: Option<ImageId>,
@@ -89,14 +90,23 @@ impl NetSpace {
             }),
             GFP_KERNEL,
         );
-        Ok(NetSpace {
+        // From here on an error stops the threads that are there.
+        let mut space = NetSpace {
             session,
-            threads,
+            threads: KVec::with_capacity(lanes, GFP_KERNEL)?,
             blocks,
             size,
             sweeper,
             inner: inner?,
-        })
+        };
+        for number in 0..lanes {
+            let session = space.session.clone();
+            let thread = Thread::spawn(kernel::c_str!("dormouse_nbd"), move || {
+                Lane::new(&session, number).run()
+            });
+            space.threads.push(thread?, GFP_KERNEL)?;
+        }
+        Ok(space)
     }
 
     /// Makes it a space for a save: sets memory for the network aside, which
