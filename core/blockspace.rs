@@ -14,13 +14,15 @@ use crate::blockmap::codec::{
 };
 use crate::blockmap::{BlockMap, MapEntry};
 use crate::engine;
+use crate::errno;
 use crate::image::filesystem::{self, Filesystem};
 use crate::image::{ImageId, BLOCK};
-use crate::storage::Op;
+use crate::storage::{Op, WHO};
 use crate::sys::block::{BlockDevice, BlockRequest};
 use crate::sys::buf::Buf;
 use crate::sys::ioq::IoBuf;
 use crate::sys::table::Table;
+use crate::text::Text;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -109,6 +111,38 @@ impl BlockSpace {
             let len = (piece.count as usize).saturating_mul(BLOCK);
             request.piece(device, offset(piece.block)?, from, len)?;
             from = from.saturating_add(len);
+        }
+        Ok(())
+    }
+
+    /// Name of a device that requests are under way to, the one with most of
+    /// them; empty if there are none. Any context.
+    pub fn waits_for(&self) -> Text<WHO> {
+        let busy = self.devices.iter().filter(|d| d.pending() != 0);
+        match busy.max_by_key(|d| d.pending()) {
+            Some(device) => Text::format(format_args!("{}", device.name())),
+            None => Text::new(),
+        }
+    }
+
+    /// Finds out whether each device answers within `ms` milliseconds. May
+    /// sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` with the reason recorded, I/O errors of the first device that
+    /// has any.
+    pub fn probe(&self, ms: u32) -> Result {
+        let mut block = Buf::new(BLOCK)?;
+        for device in self.devices.iter() {
+            device.probe(0, &mut block, ms).map_err(|e| {
+                let name = device.name();
+                let why = match e == errno::error(errno::ETIMEDOUT) {
+                    true => "does not answer now that all is frozen: what serves it is frozen, too (a loop device, or a server of this machine); choose another target",
+                    false => "can not be read any more",
+                };
+                engine::fail(e, format_args!("{name} {why}"))
+            })?;
         }
         Ok(())
     }

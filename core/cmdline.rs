@@ -16,6 +16,7 @@
 use crate::engine::{Choice, Engine, Settings, MOST_WORKERS};
 #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
 use crate::image::cipher::params;
+use crate::patience;
 use crate::sys::cmdline;
 use crate::target::{self, Invalid, Target};
 use crate::text::Text;
@@ -62,6 +63,11 @@ options! {
     };
     "image_size_limit": |s, value| {
         s.image_size_limit = target::parse_unsigned(value).map_err(Invalid::sentence)?;
+        Ok(())
+    };
+    "io_timeout": |_, value| {
+        let number = target::parse_unsigned(value).map_err(Invalid::sentence)?;
+        patience::set_limit(patience::seconds(number).ok_or(patience::RANGE)?);
         Ok(())
     };
 }

@@ -88,6 +88,7 @@ attributes! {
     "target": Some(choices::show_target), Some(choices::store_target);
     "threads": Some(numbers::show_threads), Some(numbers::store_threads);
     "image_size_limit": Some(numbers::show_limit), Some(numbers::store_limit);
+    "io_timeout": Some(numbers::show_io_timeout), Some(numbers::store_io_timeout);
     "keep_running": Some(numbers::show_kept), Some(numbers::store_kept);
     "allow_abort": Some(numbers::show_allow_abort), Some(numbers::store_allow_abort);
     "freeze_filesystems": Some(numbers::show_freeze), Some(numbers::store_freeze);

@@ -25,6 +25,7 @@
 
 mod bystanders;
 mod hold;
+mod late;
 mod lookout;
 mod mounts;
 mod open;
@@ -35,6 +36,7 @@ mod save;
 mod seal;
 
 use crate::engine::{self, AfterSave, Engine};
+use crate::errno;
 use crate::image::superblock::{self, Superblock};
 use crate::progress::Step;
 use crate::registry;
@@ -44,6 +46,7 @@ use crate::sys::hibernate::{self, Hooks};
 use crate::sys::trycell::{Restored, TryCell};
 use bystanders::Listed;
 use kernel::prelude::*;
+use kernel::sync::Arc;
 use lookout::Lookout;
 use plan::Plan;
 use resume::Resume;
@@ -59,7 +62,7 @@ struct State {
     save: Option<Save>,
     /// Filesystems that hold still until the end.
     held: Option<Frozen>,
-    /// A save that was undone but for the mark of its image.
+    /// A save that was undone but for what the storage says of it.
     marked: Option<Save>,
     resume: Option<Resume>,
 }
@@ -108,13 +111,13 @@ fn get_superblock(space: &dyn Space) -> Result<Option<(Superblock, Signature)>> 
 ///
 /// I/O errors of the space. One that keeps a bystander from being unmarked is
 /// in the log, and the superblock says *failed* until that is mended.
-fn retire(space: &dyn Space, sb: &mut Superblock) -> Result {
+fn retire(space: &Arc<dyn Space>, sb: &mut Superblock) -> Result {
     use superblock::State;
     let bystanders = Listed::of(space, sb);
     if sb.state.is_image() && !bystanders.is_empty() {
         sb.set_failure(0, 0, "");
         sb.advance(State::Failed)?;
-        put_superblock(space, sb, Signature::Own)?;
+        put_superblock(&**space, sb, Signature::Own)?;
     }
     if bystanders.unmark().is_ok() {
         sb.advance(State::Empty)?;
@@ -122,7 +125,7 @@ fn retire(space: &dyn Space, sb: &mut Superblock) -> Result {
         sb.set_failure(0, 0, "");
         sb.advance(State::Failed)?;
     }
-    put_superblock(space, sb, Signature::Own)
+    put_superblock(&**space, sb, Signature::Own)
 }
 
 /// Ends what storages do in the background.
@@ -179,6 +182,7 @@ impl Hooks for Cycle {
         }
         engine.progress.clear_abort();
         engine.report.clear();
+        late::check(engine)?;
         engine.progress.enter(Step::Begin);
         let plan = Plan::new(engine).and_then(|plan| {
             let mut state = STATE.try_borrow().ok_or(EBUSY)?;
@@ -238,8 +242,10 @@ impl Hooks for Cycle {
         let mut state = STATE.try_borrow().ok_or(EBUSY)?;
         // All that were to freeze have done so.
         state.lookout = None;
-        state.save.as_mut().ok_or(EINVAL)?.look_at_mounts(engine)?;
-        engine.go_on()
+        let save = state.save.as_mut().ok_or(EINVAL)?;
+        save.look_at_mounts(engine)?;
+        engine.go_on()?;
+        save.probe(engine)
     }
 
     fn snapshot(&self) -> Result {
@@ -254,8 +260,15 @@ impl Hooks for Cycle {
         engine.progress.enter(Step::Write);
         let mut state = STATE.try_borrow().ok_or(EBUSY)?;
         let save = state.save.as_mut().ok_or(EINVAL)?;
-        save.write(engine, platform_mode)
-            .map_err(|e| engine.fail(e, format_args!("the image could not be written")))?;
+        let written = save.write(engine, platform_mode);
+        if let (true, Some(plan)) = (engine.progress.has_stalled(), &state.plan) {
+            plan.stay_loaded();
+        }
+        if written == Err(errno::error(errno::ETIMEDOUT)) {
+            // The writer has waited itself: nobody waits as long again.
+            engine.progress.stall();
+        }
+        written.map_err(|e| engine.fail(e, format_args!("the image could not be written")))?;
         engine.progress.enter(Step::PowerDown);
         // From here on nobody can say otherwise, but somebody may have done so a
         // moment ago.
@@ -297,7 +310,7 @@ impl Hooks for Cycle {
             // Whatever comes after it may need them.
             state.held = None;
             if let Some(save) = state.marked.take() {
-                save.unmark(engine);
+                late::unmark(engine, save, state.plan.as_ref());
             }
             state.save = None;
             state.plan = None;
@@ -338,7 +351,11 @@ impl Hooks for Cycle {
         engine.progress.enter(Step::Load);
         let mut state = STATE.try_borrow().ok_or(EBUSY)?;
         let resume = state.resume.as_mut().ok_or(EINVAL)?;
-        let platform = resume.load(engine)?;
+        let loaded = resume.load(engine);
+        if engine.progress.has_stalled() {
+            resume.stay_loaded();
+        }
+        let platform = loaded?;
         engine.progress.enter(Step::Restore);
         Ok(platform)
     }

@@ -43,6 +43,7 @@ pub mod image;
 pub mod keyslot;
 pub mod observer;
 pub mod pace;
+pub mod patience;
 pub mod pipeline;
 pub mod plan;
 pub mod progress;

@@ -266,13 +266,17 @@ impl Engine {
     /// # Errors
     ///
     /// `ECANCELED` when somebody asked it to stop; the reason is recorded.
+    /// `ETIMEDOUT` when its storage was given up.
     pub fn go_on(&self) -> Result {
-        match self.progress.abort_requested() {
-            false => Ok(()),
-            true => Err(self.fail(
+        if self.progress.abort_requested() {
+            return Err(self.fail(
                 errno::error(errno::ECANCELED),
                 format_args!("stopped on request"),
-            )),
+            ));
+        }
+        match self.progress.has_stalled() {
+            false => Ok(()),
+            true => Err(errno::error(errno::ETIMEDOUT)),
         }
     }
 

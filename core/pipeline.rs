@@ -21,16 +21,23 @@ pub mod io;
 pub mod load;
 pub mod read;
 pub mod save;
+pub mod watch;
 
 use crate::errno;
 use crate::progress::Progress;
-use core::sync::atomic::{AtomicI32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use kernel::prelude::*;
 
 /// What the workers of a job agree on: the first failure, and that it is time
 /// to stop.
+///
+/// A storage that stands still may hold a worker for ever. So workers say when
+/// they are [`outside`](Fate::outside), where they wait for the storage and touch
+/// no page of the image; and who is outside when the job is sealed never comes
+/// in again. The pages may go then, though the worker is still there.
 pub struct Fate {
     errno: AtomicI32,
+    outside: AtomicUsize,
     progress: &'static Progress,
 }
 
@@ -39,6 +46,7 @@ impl Fate {
     pub const fn new(progress: &'static Progress) -> Self {
         Fate {
             errno: AtomicI32::new(0),
+            outside: AtomicUsize::new(0),
             progress,
         }
     }
@@ -47,7 +55,30 @@ impl Fate {
     pub fn fail(&self, error: Error) {
         let _ =
             self.errno
-                .compare_exchange(0, error.to_errno(), Ordering::AcqRel, Ordering::Acquire);
+                .compare_exchange(0, error.to_errno(), Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// Runs `f`, which may wait for the storage and touches no page of the image.
+    ///
+    /// # Errors
+    ///
+    /// That of [`Fate::result`]: the pages of the image may be gone.
+    pub fn outside<R>(&self, f: impl FnOnce() -> R) -> Result<R> {
+        self.outside.fetch_add(1, Ordering::SeqCst);
+        let result = f();
+        // In this order: who counts the workers outside has sealed the job
+        // before.
+        self.outside.fetch_sub(1, Ordering::SeqCst);
+        match self.is_sealed() {
+            false => Ok(result),
+            true => Err(self.result().err().unwrap_or(EINVAL)),
+        }
+    }
+
+    /// How many workers are outside. Once the job is sealed, none of them comes
+    /// in again. Any context.
+    pub fn count_outside(&self) -> usize {
+        self.outside.load(Ordering::SeqCst)
     }
 
     /// Whether workers are to stop now. Any context.
@@ -55,7 +86,7 @@ impl Fate {
         if self.progress.abort_requested() {
             self.fail(errno::error(errno::ECANCELED));
         }
-        self.errno.load(Ordering::Acquire) != 0
+        self.errno.load(Ordering::SeqCst) != 0
     }
 
     /// The first failure. Any context.

@@ -83,6 +83,8 @@ impl fmt::Display for Step {
 pub struct Progress {
     step: AtomicU32,
     abort: AtomicBool,
+    /// The storage of the cycle has been given up.
+    stalled: AtomicBool,
     /// Pages to save or load, and how many are done.
     total: AtomicU64,
     done: AtomicU64,
@@ -107,6 +109,7 @@ impl Progress {
         Progress {
             step: AtomicU32::new(0),
             abort: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             total: AtomicU64::new(0),
             done: AtomicU64::new(0),
             started_ns: AtomicU64::new(0),
@@ -180,6 +183,23 @@ impl Progress {
     /// Forgets a request to stop: a new cycle begins. Any context.
     pub fn clear_abort(&self) {
         self.abort.store(false, Ordering::Release);
+        self.stalled.store(false, Ordering::Release);
+    }
+
+    /// Notes that the storage of the cycle stands still and is given up, with
+    /// what may still be under way. Any context.
+    pub fn stall(&self) {
+        self.stalled.store(true, Ordering::Release);
+    }
+
+    /// Whether the storage of the cycle was given up. Any context.
+    pub fn has_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Acquire)
+    }
+
+    /// Whether the cycle is to stop, for one reason or another. Any context.
+    pub fn is_to_stop(&self) -> bool {
+        self.abort_requested() || self.has_stalled()
     }
 
     /// Starts counting towards `total` pages. Process context, but not the

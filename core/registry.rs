@@ -43,6 +43,12 @@ impl<T: ?Sized> core::ops::Deref for Pinned<T> {
 }
 
 impl<T: ?Sized> Pinned<T> {
+    /// Keeps the module from being unloaded for ever: something may be under way
+    /// in it that has no end. Any context.
+    pub fn stay_loaded(&self) {
+        self._module.stay_loaded();
+    }
+
     /// The registered name.
     pub fn name(&self) -> &'static str {
         self.name.to_str().unwrap_or("?")

@@ -16,6 +16,7 @@ use crate::image::superblock;
 use crate::sys::block::DevT;
 use crate::sys::hibernate::ResumeDevice;
 use crate::sys::ioq::IoBuf;
+use crate::text::Text;
 use core::fmt;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -121,6 +122,9 @@ impl fmt::Display for Room {
     }
 }
 
+/// Longest [`Space::waits_for`], in bytes.
+pub const WHO: usize = 96;
+
 /// A kind of place that can keep images.
 pub trait Storage: Send + Sync {
     /// Name as chosen in sysfs and recorded in the image header, at most 31
@@ -193,7 +197,26 @@ pub trait Space: Send + Sync {
     /// Process context; may sleep for memory from reserves only.
     fn submit(&self, op: Op, block: u64, buf: IoBuf);
 
-    /// Returns when all completed writes are on the medium. May sleep.
+    /// Name of what the transfers under way wait for, such as a device; empty
+    /// when that is not known. Any context.
+    fn waits_for(&self) -> Text<WHO> {
+        Text::new()
+    }
+
+    /// Finds out, within about `ms` milliseconds, whether the place answers: what
+    /// serves it may be frozen by now. Tasks and kernel threads are frozen,
+    /// devices are live. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` with the reason recorded, I/O errors.
+    fn probe(&self, ms: u32) -> Result {
+        let _ = ms;
+        Ok(())
+    }
+
+    /// Returns when all completed writes are on the medium. May sleep, as all
+    /// that follows, for no longer than a [`Patience`](crate::patience::Patience).
     ///
     /// # Errors
     ///

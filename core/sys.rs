@@ -34,6 +34,7 @@ pub mod thread;
 pub mod time;
 pub mod trycell;
 pub mod uts;
+pub mod work;
 
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub mod cmdline;

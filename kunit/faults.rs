@@ -40,9 +40,11 @@ use crate::fixture::{
     Random,
     NOISE_PAGES, //
 };
+use dormouse::engine;
 use dormouse::errno;
 use dormouse::image::commit::Commit;
 use dormouse::image::BLOCK;
+use dormouse::patience;
 use dormouse::pipeline::chain::Recipe;
 use dormouse::pipeline::crew::Crew;
 use dormouse::pipeline::save::{
@@ -65,6 +67,7 @@ suite! { "dormouse_faults":
     a_request_to_stop_ends_a_load,
     a_request_to_stop_comes_before_everything,
     a_crew_that_never_works_goes_home,
+    a_storage_that_stands_still_is_given_up,
     damage_is_found,
     a_commit_record_of_another_image_is_refused,
 }
@@ -362,7 +365,7 @@ fn a_request_to_stop_comes_before_everything() -> Verdict {
     let job = SaveJob::new(pages, 300, space.clone(), &recipe, 2, ID, &PROGRESS)?;
     let crew = Crew::new(2, job.clone())?;
     PROGRESS.request_abort();
-    crew.work();
+    job.work(crew)?;
     let result = job.finish();
     PROGRESS.clear_abort();
     check_eq!(result.err(), Some(canceled()));
@@ -393,6 +396,47 @@ fn a_crew_that_never_works_goes_home() -> Verdict {
         check_eq!(space.seen().requests, 0);
         Ok(())
     })
+}
+
+fn stands_still(workers: usize) -> Verdict {
+    let timed_out = Some(errno::error(errno::ETIMEDOUT));
+    let recipe = compressor("none")?;
+    let pages = model(1400, Mix::Noise, 12)?;
+    let space = Ram::new(blocks_for(&pages, &recipe, workers), Order::Shuffled)?;
+    for number in [1, 5] {
+        space.follow(Script {
+            stall: Some(number),
+            ..Script::good(Order::Shuffled)
+        });
+        let result = save(&pages, &space, &recipe, workers);
+        check_eq!(result.err(), timed_out, "request {number}");
+        // Nobody waits for what comes back now, and its buffers are still there.
+        space.follow(Script::good(Order::Shuffled));
+    }
+    let commit = save(&pages, &space, &recipe, workers)?;
+    space.follow(Script {
+        stall: Some(3),
+        ..Script::good(Order::Shuffled)
+    });
+    // The root is the first that is read.
+    let result = load(&pages, &space, &recipe, workers, &commit).and_then(|l| l.result);
+    check_eq!(result.err(), timed_out);
+    space.follow(Script::good(Order::Shuffled));
+    let loaded = load(&pages, &space, &recipe, workers, &commit)?;
+    check!(loaded.result.is_ok() && loaded.wrong.is_none());
+    Ok(())
+}
+
+fn a_storage_that_stands_still_is_given_up() -> Verdict {
+    patience::set_limit(1);
+    let result = leaving_nothing(|| {
+        stands_still(1)?;
+        stands_still(3)
+    });
+    patience::set_limit(patience::DEFAULT_S);
+    // No cycle has anything to do with that.
+    engine::get()?.progress.clear_abort();
+    result
 }
 
 fn damage_is_found() -> Verdict {

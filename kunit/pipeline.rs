@@ -48,6 +48,7 @@ use dormouse::pipeline::{
     io,
     save as job, //
 };
+use dormouse::storage::Space;
 use dormouse::sys::buf::Buf;
 use dormouse::sys::ioq::IoQueue;
 use dormouse::transform::{
@@ -229,7 +230,8 @@ fn same_image_whatever_the_order() -> Verdict {
 
 fn writes_and_reads_parts() -> Verdict {
     const BLOCKS: usize = 700;
-    let space = Ram::new(BLOCKS as u64, Order::Shuffled)?;
+    let ram = Ram::new(BLOCKS as u64, Order::Shuffled)?;
+    let space: Arc<dyn Space> = ram.clone();
     let queue = IoQueue::new(3, 16 * BLOCK)?;
     let mut bytes = Buf::new(BLOCKS * BLOCK)?;
     Random::new(5).fill(&mut bytes);
@@ -244,34 +246,35 @@ fn writes_and_reads_parts() -> Verdict {
         690 * BLOCK,
     ] {
         let at = 10;
-        io::write_all(&*space, &queue, at, &bytes[..len])?;
+        io::write_all(&space, &queue, at, &bytes[..len])?;
         // The rest of the last block is zero.
         let whole = len.next_multiple_of(BLOCK);
         let mut back = Buf::new(whole)?;
-        io::read_all(&*space, &queue, at, &mut back)?;
+        io::read_all(&space, &queue, at, &mut back)?;
         check!(back[..len] == bytes[..len], "{len} bytes");
         check!(back[len..].iter().all(|b| *b == 0), "behind {len} bytes");
         let mut part = Buf::new(len)?;
-        io::read_all(&*space, &queue, at, &mut part)?;
+        io::read_all(&space, &queue, at, &mut part)?;
         check!(part[..] == bytes[..len]);
     }
-    io::write_all(&*space, &queue, 3, &[])?;
-    check_eq!(space.seen().impossible, 0);
+    io::write_all(&space, &queue, 3, &[])?;
+    check_eq!(ram.seen().impossible, 0);
     Ok(())
 }
 
 fn refuses_parts_beyond_the_end() -> Verdict {
-    let space = Ram::new(20, Order::Shuffled)?;
+    let ram = Ram::new(20, Order::Shuffled)?;
+    let space: Arc<dyn Space> = ram.clone();
     let queue = IoQueue::new(2, CHUNK_BYTES)?;
     let mut bytes = Buf::new(3 * BLOCK)?;
     for at in [18, 20, u64::MAX - 1, u64::MAX] {
-        let written = io::write_all(&*space, &queue, at, &bytes);
+        let written = io::write_all(&space, &queue, at, &bytes);
         check_eq!(written, Err(ENOSPC), "from {at}");
-        let read = io::read_all(&*space, &queue, at, &mut bytes);
+        let read = io::read_all(&space, &queue, at, &mut bytes);
         check_eq!(read, Err(ENXIO), "from {at}");
     }
-    check_eq!(space.seen().requests, 0);
-    io::write_all(&*space, &queue, 17, &bytes)?;
+    check_eq!(ram.seen().requests, 0);
+    io::write_all(&space, &queue, 17, &bytes)?;
     Ok(())
 }
 

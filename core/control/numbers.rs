@@ -7,6 +7,7 @@
 use super::invalid;
 use crate::engine::{Engine, MOST_WORKERS};
 use crate::freezer::MOST_KEPT;
+use crate::patience;
 use crate::sys::sysfs::ShowBuf;
 use crate::target::{self, Invalid};
 use core::fmt::{self, Write};
@@ -64,6 +65,19 @@ pub(super) fn show_limit(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
 pub(super) fn store_limit(engine: &Engine, value: &str) -> Result {
     let limit = target::parse_unsigned(value).map_err(|why| invalid("image_size_limit", why))?;
     engine.configure(|s| s.image_size_limit = limit)
+}
+
+pub(super) fn show_io_timeout(_: &Engine, out: &mut ShowBuf<'_>) -> Result {
+    print(out, patience::limit_s())
+}
+
+pub(super) fn store_io_timeout(engine: &Engine, value: &str) -> Result {
+    let seconds = target::parse_unsigned(value).map_err(|why| invalid("io_timeout", why))?;
+    let Some(seconds) = patience::seconds(seconds) else {
+        pr_err!("io_timeout: {}\n", patience::RANGE);
+        return Err(EINVAL);
+    };
+    engine.configure(|_| patience::set_limit(seconds))
 }
 
 pub(super) fn show_kept(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {

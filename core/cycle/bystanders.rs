@@ -102,7 +102,7 @@ fn make_mark(area: &SwapArea, id: ImageId) -> Result<Result<Mark, &'static str>>
     };
     let mut keep = None;
     if original != sector::plain() {
-        let slots = SwapSlots::reserve(area.type_no, 1, || Ok(()))?;
+        let slots = SwapSlots::reserve(area.type_no, header.device.clone(), 1, || Ok(()))?;
         let Some((block, _)) = slots.extents().next() else {
             return Ok(Err("has no free page to keep the end of its header in"));
         };

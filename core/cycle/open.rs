@@ -161,7 +161,7 @@ pub(super) fn describe(
     queue: &IoQueue,
 ) -> Result<(Source, Described), Refusal> {
     let mut area = Buf::new(header::AREA_BYTES)?;
-    io::read_all(&*space, queue, sb.header_block, &mut area).map_err(out_of_space)?;
+    io::read_all(&space, queue, sb.header_block, &mut area).map_err(out_of_space)?;
     let header = Header::decode(&area)?;
     let facts = &header.facts;
     if facts.image_id != sb.image_id {
@@ -172,12 +172,12 @@ pub(super) fn describe(
         suits(engine, &header)?;
     }
     let mut block = Buf::new(BLOCK)?;
-    io::read_all(&*space, queue, sb.commit_block, &mut block).map_err(out_of_space)?;
+    io::read_all(&space, queue, sb.commit_block, &mut block).map_err(out_of_space)?;
     let commit = Commit::decode(&block)?;
     if commit.image_id != sb.image_id || commit.header_crc != header.crc {
         return Err(image::Error::OtherImage.into());
     }
-    let (table, extent) = read_root(&*space, sb, &commit, queue)?;
+    let (table, extent) = read_root(&space, sb, &commit, queue)?;
     seal.check(&area, &table, &commit)?;
     // From here on what was read is what was saved, if it was encrypted.
     if seal.vouches() {
@@ -225,7 +225,7 @@ fn out_of_space(e: Error) -> Refusal {
 }
 
 fn read_root(
-    space: &dyn Space,
+    space: &Arc<dyn Space>,
     sb: &Superblock,
     commit: &Commit,
     queue: &IoQueue,
@@ -301,7 +301,7 @@ pub fn inspect(place: Place<'_>, out: &mut dyn Write) -> Result {
     if sb.state.is_image() && signature == Signature::Image {
         let queue = IoQueue::new(2, header::AREA_BYTES)?;
         let mut area = Buf::new(header::AREA_BYTES)?;
-        io::read_all(&*space, &queue, sb.header_block, &mut area)?;
+        io::read_all(&space, &queue, sb.header_block, &mut area)?;
         seal::inspect(&area, out).map_err(|_| E2BIG)?;
     }
     Ok(())
@@ -320,9 +320,9 @@ pub fn erase(place: Place<'_>) -> Result {
     let (mut sb, signature) = get_superblock(&*space)?.ok_or(ENODEV)?;
     // Otherwise its blocks may be somebody else's by now.
     let whole = sb.state.is_image() && signature == Signature::Image;
-    retire(&*space, &mut sb)?;
+    retire(&space, &mut sb)?;
     let overwritten = match whole {
-        true => overwrite(&*space),
+        true => overwrite(&space),
         false => Ok(()),
     };
     space.give_back(save::FIRST_BLOCK);
@@ -335,7 +335,7 @@ pub fn erase(place: Place<'_>) -> Result {
 }
 
 /// Overwrites header and commit record, where the blocks of `space` are known.
-fn overwrite(space: &dyn Space) -> Result {
+fn overwrite(space: &Arc<dyn Space>) -> Result {
     let count = save::FIRST_BLOCK.min(space.blocks());
     match space.clear(save::HEADER_BLOCK, count) {
         Err(e) if e == errno::error(errno::EOPNOTSUPP) => {}

@@ -211,6 +211,13 @@ impl Plan {
         self.stopped.kept
     }
 
+    /// Keeps all modules from being unloaded for ever: a worker may have been
+    /// left behind in one of them.
+    pub(super) fn stay_loaded(&self) {
+        self.writer.stay_loaded();
+        self.recipe.stay_loaded();
+    }
+
     /// Where the image is to go.
     pub(super) fn place(&self) -> Place<'_> {
         Place::Target(self.target.as_str())

@@ -88,7 +88,7 @@ fn kept(engine: &Engine, why: core::fmt::Arguments<'_>) -> Error {
 }
 
 /// Whether the state of the superblock allows a resume now.
-fn may_resume(engine: &Engine, space: &dyn Space, sb: &mut Superblock, retry: bool) -> Result {
+fn may_resume(engine: &Engine, space: &Arc<dyn Space>, sb: &mut Superblock, retry: bool) -> Result {
     match sb.state {
         State::Empty => Err(ENODEV),
         State::Consumed => {
@@ -173,9 +173,9 @@ impl Resume {
             Err(e) => return Err(unreadable(engine, e)),
         };
         if signature == Signature::Own && sb.state.is_image() {
-            return Err(forget(engine, &*space, &mut sb));
+            return Err(forget(engine, &space, &mut sb));
         }
-        may_resume(engine, &*space, &mut sb, request.is_some_and(|r| r.retry))?;
+        may_resume(engine, &space, &mut sb, request.is_some_and(|r| r.retry))?;
 
         let workers = plan::workers(engine.settings(|s| s.threads));
         let queue = IoQueue::new(read::buffers(workers), CHUNK_BYTES)?;
@@ -202,7 +202,7 @@ impl Resume {
                 destinations: None,
                 _writer: writer,
             }),
-            Err(refusal) => Err(refuse(engine, &*space, sb, refusal)),
+            Err(refusal) => Err(refuse(engine, &space, sb, refusal)),
         }
     }
 }
@@ -219,7 +219,7 @@ fn unreadable(engine: &Engine, e: Error) -> Error {
 
 /// Somebody has given the place its own signature back, as `swapon` does, so
 /// it has been used since: what is there is no image any more.
-fn forget(engine: &Engine, space: &dyn Space, sb: &mut Superblock) -> Error {
+fn forget(engine: &Engine, space: &Arc<dyn Space>, sb: &mut Superblock) -> Error {
     engine.fail(
         errno::error(errno::ESTALE),
         format_args!("the image was given up: its place was used for something else since (swapon does that)"),
@@ -230,7 +230,7 @@ fn forget(engine: &Engine, space: &dyn Space, sb: &mut Superblock) -> Error {
     ENODEV
 }
 
-fn refuse(engine: &Engine, space: &dyn Space, mut sb: Superblock, refusal: Refusal) -> Error {
+fn refuse(engine: &Engine, space: &Arc<dyn Space>, mut sb: Superblock, refusal: Refusal) -> Error {
     match refusal {
         Refusal::Kept(e) => e,
         Refusal::Dead(e) => {
@@ -258,7 +258,7 @@ fn refuse(engine: &Engine, space: &dyn Space, mut sb: Superblock, refusal: Refus
 }
 
 /// Marks the image as proven bad and gives the storage its signature back.
-fn condemn(engine: &Engine, space: &dyn Space, sb: &mut Superblock) {
+fn condemn(engine: &Engine, space: &Arc<dyn Space>, sb: &mut Superblock) {
     let bystanders = bystanders::Listed::of(space, sb);
     let last = engine.report.last();
     sb.set_failure(
@@ -269,7 +269,7 @@ fn condemn(engine: &Engine, space: &dyn Space, sb: &mut Superblock) {
     let result = sb
         .advance(State::Failed)
         .map_err(Error::from)
-        .and_then(|()| put_superblock(space, sb, Signature::Own));
+        .and_then(|()| put_superblock(&**space, sb, Signature::Own));
     if result.is_err() {
         pr_err!("the damaged image could not be marked as such\n");
         return;
@@ -279,6 +279,15 @@ fn condemn(engine: &Engine, space: &dyn Space, sb: &mut Superblock) {
 }
 
 impl Resume {
+    /// Keeps all modules from being unloaded for ever: a worker may have been
+    /// left behind in one of them.
+    pub(super) fn stay_loaded(&self) {
+        if let Some(writer) = &self._writer {
+            writer.stay_loaded();
+        }
+        self.described.recipe.stay_loaded();
+    }
+
     fn space(&self) -> Arc<dyn Space> {
         self.reader.source.space.clone()
     }
@@ -383,7 +392,7 @@ impl Resume {
                         "the image is damaged: a part of it fails its check; it is not restored"
                     ),
                 );
-                condemn(engine, &*self.space(), &mut self.superblock);
+                condemn(engine, &self.space(), &mut self.superblock);
                 return error;
             }
             errno::ECANCELED => "loading was stopped on request; the image is kept",

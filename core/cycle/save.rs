@@ -15,6 +15,7 @@ use crate::image::commit::Commit;
 use crate::image::header::{self, Facts, HeaderBuilder};
 use crate::image::superblock::{State, Superblock};
 use crate::image::{ImageId, BLOCK};
+use crate::patience;
 use crate::pipeline::crew::Crew;
 use crate::pipeline::io;
 use crate::pipeline::save::{SaveJob, COMMIT_BLOCK, FIRST_BLOCK, HEADER_BLOCK};
@@ -34,6 +35,9 @@ use kernel::sync::Arc;
 pub(super) const WRITE_PAGES: usize = 512;
 /// Bytes of the buffers that every save has.
 pub(super) const FIXED_BYTES: usize = header::AREA_BYTES + header::ARCH_MAX + BLOCK;
+/// How long a device may take to answer before the snapshot. It was written to a
+/// moment ago, so it need not wake up.
+const PROBE_MS: u32 = 10_000;
 
 /// One save. Dropping it gives all memory and storage back; it does not
 /// touch the medium.
@@ -55,6 +59,8 @@ pub(super) struct Save {
     superblock: Superblock,
     counts: Counts,
     atomic_ns: u64,
+    /// The mark of the image may be on the storage.
+    marked: bool,
 }
 
 /// What the header will say of the transforms, modules and mounts, found while
@@ -152,6 +158,7 @@ impl Save {
             superblock,
             counts: Counts::default(),
             atomic_ns: 0,
+            marked: false,
         };
         // Last, for they take what is left.
         let copies = room::settle(engine, plan, planned)?;
@@ -180,6 +187,25 @@ impl Save {
     /// `ETIMEDOUT` for a device that does not answer; the reason is recorded.
     pub(super) fn look_at_mounts(&mut self, engine: &Engine) -> Result {
         self.facts.mounts.look(engine)
+    }
+
+    /// Makes sure that the storage answers while kernel threads are frozen. May
+    /// sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` when it does not, I/O errors; the reason is recorded.
+    pub(super) fn probe(&self, engine: &Engine) -> Result {
+        let most_ms = patience::limit_s().saturating_mul(1000).min(PROBE_MS);
+        self.space.probe(most_ms).map_err(|e| {
+            if e == errno::error(errno::ETIMEDOUT) {
+                engine.progress.stall();
+            }
+            engine.fail(
+                e,
+                format_args!("the storage does not answer now that all is frozen"),
+            )
+        })
     }
 
     /// Copies the pages. One CPU, interrupts off; see
@@ -242,7 +268,7 @@ impl Save {
     }
 
     fn write_image(&mut self, engine: &Engine, job: &SaveJob, platform: bool) -> Result {
-        self.crew.take().ok_or(EINVAL)?.work();
+        job.work(self.crew.take().ok_or(EINVAL)?)?;
         let mut commit = job.finish().map_err(|e| self.blame(engine, e))?;
         if commit.image_pages != self.counts.pages || commit.fill_pages != self.counts.fill {
             return Err(engine.fail(
@@ -325,7 +351,7 @@ impl Save {
     /// after the last of them, and not before, there is an image.
     fn seal(&mut self, engine: &Engine, job: &SaveJob, commit: &Commit) -> Result {
         let header = self.header.get(..self.header_len).ok_or(EINVAL)?;
-        io::write_all(&*self.space, job.queue(), HEADER_BLOCK, header)?;
+        io::write_all(&self.space, job.queue(), HEADER_BLOCK, header)?;
         self.space.flush()?;
         let bytes: &mut [u8; BLOCK] = self
             .commit
@@ -338,7 +364,7 @@ impl Save {
             job.with_root(|root| authenticator.tag(&[header, root, bytes], &mut commit.tag))?;
         }
         commit.encode(bytes)?;
-        io::write_all(&*self.space, job.queue(), COMMIT_BLOCK, &self.commit)?;
+        io::write_all(&self.space, job.queue(), COMMIT_BLOCK, &self.commit)?;
         self.space.flush()?;
         let story = Text::<120>::format(format_args!(
             "saved {} kB in {} ms, {} kB stored",
@@ -354,8 +380,8 @@ impl Save {
     }
 
     /// Takes the save back: the machine stays up. Tasks are frozen. Returns
-    /// what [`Save::unmark`] is to be asked of once they are thawed, if the mark
-    /// of the image could not be taken off.
+    /// what [`Save::unmark`] is to be asked of once they are thawed, if the
+    /// storage could not be told.
     pub(super) fn undo(mut self, engine: &Engine) -> Option<Save> {
         self.release();
         self.take_back(engine)
@@ -377,52 +403,44 @@ impl Save {
                 .set_failure(errno, last.step as u32, last.sentence.as_str());
             State::Failed
         };
-        let marked = self.superblock.state.is_image();
+        self.marked = self.superblock.state.is_image();
         // What tells of the marks of bystanders stays until they are off.
         let first = match next {
             State::Empty if self.bystanders.any() => State::Failed,
             _ => next,
         };
-        let result = self.advance(first);
-        if result.is_ok() {
-            if self.unmark_bystanders(engine) && first != next {
-                let _ = self.advance(next);
-            }
-            self.space.give_back(FIRST_BLOCK);
-        } else if !marked {
-            engine.report.warn(format_args!(
-                "the storage could not be told that the save failed; there is no image on it"
-            ));
-        } else {
+        if self.advance(first).is_err() {
             return Some(self);
         }
+        if self.unmark_bystanders(engine) && first != next {
+            let _ = self.advance(next);
+        }
+        self.space.give_back(FIRST_BLOCK);
         None
     }
 
-    /// Takes the mark of the image off, where that failed before: the network
-    /// and the disks are back as far as they come back. Nothing is frozen. May
-    /// sleep.
-    pub(super) fn unmark(mut self, engine: &Engine) {
-        match self.record(Signature::Own) {
-            Ok(()) => {
-                pr_notice!(
-                    "the mark of the image was taken off the storage in the second attempt\n"
-                );
-                self.unmark_bystanders(engine);
-                self.space.give_back(FIRST_BLOCK);
-            }
-            Err(e) => {
-                pr_crit!(
-                    "the mark of the image could not be taken off the storage: do not resume from it\n"
-                );
-                // Without them it is refused, whoever tries.
-                self.unmark_bystanders(engine);
-                engine.fail(
-                    e,
-                    format_args!("the mark of the image could not be taken off the storage: do not resume from it"),
-                );
-            }
+    /// Tells the storage that there is no image, where that failed before: the
+    /// network and the disks are back as far as they come back. Nothing is
+    /// frozen. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// I/O errors, `ETIMEDOUT`; it can be tried again.
+    pub(super) fn unmark(&mut self, engine: &Engine) -> Result {
+        let told = self.record(Signature::Own);
+        // Without them the image is refused, whoever tries.
+        self.unmark_bystanders(engine);
+        told?;
+        if self.marked {
+            pr_notice!("the mark of the image was taken off the storage in a later attempt\n");
         }
+        self.space.give_back(FIRST_BLOCK);
+        Ok(())
+    }
+
+    /// Whether the mark of an image may be on the storage.
+    pub(super) fn is_marked(&self) -> bool {
+        self.marked
     }
 
     /// Tidies up in the restored kernel. Tasks are frozen.

@@ -101,6 +101,14 @@ impl Recipe {
         Ok(())
     }
 
+    /// Keeps the modules of all transforms from being unloaded for ever. Any
+    /// context.
+    pub fn stay_loaded(&self) {
+        for i in self.ingredients.iter() {
+            i.transform.stay_loaded();
+        }
+    }
+
     /// The transforms.
     pub fn ingredients(&self) -> &[Ingredient] {
         &self.ingredients

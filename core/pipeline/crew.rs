@@ -5,10 +5,18 @@
 
 #![forbid(unsafe_code)]
 
+use super::Fate;
+use crate::patience::TICK_MS;
 use crate::sys::thread::{Gate, Thread};
+use crate::sys::time;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::prelude::*;
 use kernel::sync::Arc;
+
+/// How long workers that have nothing to wait for may take to end.
+const GRACE_MS: u32 = 1000;
+/// Pause between two looks at them.
+const PAUSE_MS: u32 = 20;
 
 /// Work that several workers share.
 pub trait Work: Send + Sync + 'static {
@@ -63,11 +71,55 @@ impl Crew {
         Ok(crew)
     }
 
-    /// Lets the workers begin and returns when all have ended. May sleep.
-    pub fn work(self) {
+    /// Lets the workers begin and returns when all have ended. `check` is asked
+    /// several times in a second; when it says that the storage is given up, it
+    /// has sealed `fate`. Then this returns when no worker touches a page of the
+    /// image any more; one that the storage does not let go ends by itself. May
+    /// sleep.
+    ///
+    /// # Errors
+    ///
+    /// That of `check`.
+    pub fn work(self, fate: &Fate, mut check: impl FnMut() -> Result) -> Result {
         self.start.gate.open_all();
         let mut crew = self;
-        crew.join();
+        let mut result = Ok(());
+        for thread in crew.threads.iter() {
+            while result.is_ok() && !thread.has_ended_within(TICK_MS) {
+                result = check();
+            }
+        }
+        match result {
+            Ok(()) => crew.join(),
+            Err(e) => {
+                fate.fail(e);
+                crew.leave(fate);
+            }
+        }
+        result
+    }
+
+    /// Waits until each worker has ended or never touches a page again, and
+    /// leaves those that have not ended to themselves.
+    fn leave(&mut self, fate: &Fate) {
+        let threads = core::mem::take(&mut self.threads);
+        let mut waits = GRACE_MS / PAUSE_MS;
+        loop {
+            let at_work = threads.iter().filter(|t| !t.has_ended_within(0)).count();
+            if at_work == 0 {
+                return;
+            }
+            // Most are only about to leave.
+            if waits == 0 && fate.count_outside() >= at_work {
+                break;
+            }
+            waits = waits.saturating_sub(1);
+            time::sleep_ms(PAUSE_MS);
+        }
+        pr_warn!("a worker is left behind: the storage does not let it go\n");
+        for thread in threads {
+            thread.leave();
+        }
     }
 
     fn join(&mut self) {

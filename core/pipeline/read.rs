@@ -6,10 +6,13 @@
 
 use super::chain::{Chain, Recipe};
 use super::crew::{Crew, Work};
+use super::io;
+use super::watch::Watch;
 use super::Fate;
 use crate::image::frame::{self, Frame};
 use crate::image::root::{self, Chunk};
 use crate::image::{ImageId, BLOCK, CHUNK_BYTES, FRAME_RAW_MAX};
+use crate::patience::TICK_MS;
 use crate::progress::Progress;
 use crate::storage::{Op, Space};
 use crate::sys::buf::Buf;
@@ -106,7 +109,9 @@ struct ReadJob {
 ///
 /// # Errors
 ///
-/// The first failure of a read, a check, a transform or the sink.
+/// The first failure of a read, a check, a transform or the sink. Those of
+/// [`Watch::check`] when the storage stands still and was given up: a worker may
+/// be left behind, which does not touch the sink any more.
 pub fn read(
     source: Arc<Source>,
     flags: u32,
@@ -146,9 +151,13 @@ pub fn read(
         }),
         GFP_KERNEL,
     )?;
-    Crew::new(workers, job.clone())?.work();
+    let crew = Crew::new(workers, job.clone())?;
+    let mut watch = Watch::new(&*job.source.space, &job.queue);
+    crew.work(&job.fate, || watch.check())?;
     drop(core::mem::take(&mut *job.retired.lock()));
-    job.queue.wait_all_idle();
+    while !job.queue.wait_all_idle(TICK_MS) {
+        watch.check()?;
+    }
     job.fate.result()?;
     if job.left.load(Ordering::Acquire) != 0 {
         return Err(EIO);
@@ -180,8 +189,9 @@ impl ReadJob {
         };
         buf.set_tag(number as u64);
         buf.set_len((chunk.used as usize).next_multiple_of(BLOCK));
-        self.source.space.submit(Op::Read, chunk.block, buf);
-        Ok(())
+        let space = &*self.source.space;
+        self.fate
+            .outside(|| io::submit(space, Op::Read, chunk.block, buf))
     }
 
     fn take_in(&self, buf: &IoBuf, tools: &mut Tools) -> Result {
@@ -205,7 +215,10 @@ impl ReadJob {
     // wakes the next one.
     fn work(&self, tools: &mut Tools) -> Result {
         while !self.is_over() {
-            let buf = self.queue.get();
+            // Otherwise the queue was given up.
+            let Some(buf) = self.fate.outside(|| self.queue.get())? else {
+                break;
+            };
             if self.is_over() {
                 break;
             }

@@ -7,8 +7,9 @@
 mod share;
 
 use super::chain::{Chain, Recipe};
-use super::crew::Work;
+use super::crew::{Crew, Work};
 use super::io::{self, blocks_of};
+use super::watch::Watch;
 use super::Fate;
 use crate::image::commit::Commit;
 use crate::image::frame;
@@ -213,6 +214,18 @@ impl SaveJob {
         f(self.root.lock().written()?)
     }
 
+    /// Lets `crew`, which was made for this job, do its work. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` or `ECANCELED` when the storage stands still and was given up,
+    /// with the reason recorded: a worker may be left behind, which touches no
+    /// page of the image. What else fails, [`SaveJob::finish`] says.
+    pub fn work(&self, crew: Crew) -> Result {
+        let mut watch = Watch::new(&*self.space, &self.queue);
+        crew.work(&self.fate, || watch.check())
+    }
+
     /// Writes the root, after all workers have ended, and returns what the
     /// commit record says of the image. May sleep.
     ///
@@ -220,13 +233,14 @@ impl SaveJob {
     ///
     /// The first failure of any worker or transfer.
     pub fn finish(&self) -> Result<Commit> {
-        let drained = io::drain(&self.queue);
+        let mut watch = Watch::new(&*self.space, &self.queue);
+        let drained = io::drain(&self.queue, &mut watch);
         self.fate.result()?;
         drained?;
         let root = self.root.lock();
         let table = root.written()?;
         let root_block = self.next_block.load(Ordering::Acquire);
-        io::write_all(&*self.space, &self.queue, root_block, table)?;
+        io::write_all(&self.space, &self.queue, root_block, table)?;
         let data_pages = self.data_pages.load(Ordering::Acquire);
         let fill_pages = self.fill_pages.load(Ordering::Acquire);
         Ok(Commit {

@@ -6,9 +6,10 @@
 
 use super::ffi;
 use super::ioq::IoBuf;
+use crate::patience::{Patience, TICK_MS};
 use crate::text::Text;
 use core::fmt;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 use kernel::error::{from_err_ptr, to_result};
 use kernel::ffi::c_int;
 use kernel::prelude::*;
@@ -52,6 +53,8 @@ pub const DEVICES_MAX: usize = 4096;
 
 /// What a request says that was given up.
 const CANCELED: c_int = -(kernel::bindings::ECANCELED as c_int);
+/// What a transfer says that is not over.
+const IN_PROGRESS: c_int = -(kernel::bindings::EINPROGRESS as c_int);
 
 /// Direction of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,8 +116,14 @@ impl BlockDevice {
         Self::open(lookup(path)?, writable, exclusive)
     }
 
-    fn raw(&self) -> *const ffi::dormouse_bdev {
+    fn raw(&self) -> *mut ffi::dormouse_bdev {
         self.dev.as_ptr()
+    }
+
+    /// Requests of this handle that are not over. Any context.
+    pub fn pending(&self) -> usize {
+        // SAFETY: By the type invariants the handle is valid.
+        unsafe { ffi::dormouse_bdev_pending(self.raw()) as usize }
     }
 
     /// Number of the device. Any context.
@@ -151,70 +160,62 @@ impl BlockDevice {
 
     /// Reads `dst.len()` bytes from `offset` on and waits for them. May sleep.
     ///
-    /// `dst` has to be in memory of its own, such as a [`Buf`](super::buf::Buf).
-    ///
     /// # Errors
     ///
     /// `EINVAL` when place or length are not multiples of the device's block, `ENXIO` beyond the
-    /// end of the device, or the error of the device, in general `EIO`.
+    /// end of the device, or the error of the device, in general `EIO`. `ETIMEDOUT` or `ECANCELED`,
+    /// with the reason recorded, when the device [stands still](crate::patience).
     pub fn read(&self, offset: u64, dst: &mut [u8]) -> Result {
-        // SAFETY: By the type invariants the handle is valid; the bytes are ours for the call,
-        // which returns when the device is done with them.
-        to_result(unsafe {
-            ffi::dormouse_bdev_rw(
-                self.raw(),
-                offset,
-                dst.as_mut_ptr().cast(),
-                dst.len(),
-                false,
-                false,
-            )
-        })
+        self.read_patiently(offset, dst, &mut Patience::new())
+            .map_err(|e| self.blame(e))
     }
 
-    /// Reads `dst.len()` bytes, at most a page, from `offset` on, and waits for them no longer than
-    /// `timeout_ms`. For devices of others: while tasks are frozen one may stand still, because
-    /// what serves it is frozen as well. May sleep.
+    /// As [`BlockDevice::read`], but waits no longer than `timeout_ms`, and records no reason. For
+    /// devices of others: while tasks are frozen one may stand still, because what serves it is
+    /// frozen as well. May sleep.
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT`, `ENOMEM`, or as [`BlockDevice::read`].
+    /// As [`BlockDevice::read`].
     pub fn read_within(&self, offset: u64, dst: &mut [u8], timeout_ms: u32) -> Result {
-        // SAFETY: By the type invariants the handle is valid; the bytes are ours for the call, and
-        // nobody writes to them after it.
-        to_result(unsafe {
-            ffi::dormouse_bdev_read_within(
-                self.raw(),
-                offset,
-                dst.as_mut_ptr().cast(),
-                dst.len(),
-                timeout_ms,
-            )
+        self.read_patiently(offset, dst, &mut Patience::of_ms(timeout_ms))
+    }
+
+    fn read_patiently(&self, offset: u64, dst: &mut [u8], patience: &mut Patience) -> Result {
+        for_pages(offset, dst.len(), |at, from, len| {
+            let to = dst.get_mut(from..from.saturating_add(len)).ok_or(EINVAL)?;
+            let op = ffi::dormouse_transfer_op_DORMOUSE_READ;
+            // SAFETY: Nothing is written, and there is room for what is read.
+            unsafe { self.transfer(op, at, ptr::null(), to.as_mut_ptr(), len, patience) }
         })
     }
 
     /// Writes `src` from `offset` on and waits for it. When `durable`, all writes that were
     /// complete before and this one are on the medium after it. May sleep.
     ///
-    /// `src` has to be in memory of its own, such as a [`Buf`](super::buf::Buf).
+    /// A write that was not waited for to its end may still be done; no other one of this handle
+    /// overtakes it.
     ///
     /// # Errors
     ///
     /// As [`BlockDevice::read`]; `EROFS` when the device cannot be written or was not opened for
     /// that.
     pub fn write(&self, offset: u64, src: &[u8], durable: bool) -> Result {
-        // SAFETY: By the type invariants the handle is valid; the call only reads the bytes, and
-        // returns when the device is done with them.
-        to_result(unsafe {
-            ffi::dormouse_bdev_rw(
-                self.raw(),
-                offset,
-                src.as_ptr().cast_mut().cast(),
-                src.len(),
-                true,
-                durable,
-            )
-        })
+        let op = match durable {
+            true => ffi::dormouse_transfer_op_DORMOUSE_WRITE_DURABLY,
+            false => ffi::dormouse_transfer_op_DORMOUSE_WRITE,
+        };
+        let mut patience = Patience::new();
+        let result = for_pages(offset, src.len(), |at, from, len| {
+            let bytes = src.get(from..from.saturating_add(len)).ok_or(EINVAL)?;
+            // SAFETY: There are as many bytes to write, and nothing is read.
+            unsafe { self.transfer(op, at, bytes.as_ptr(), ptr::null_mut(), len, &mut patience) }
+        });
+        if !src.is_empty() {
+            // SAFETY: By the type invariants the handle is valid.
+            unsafe { ffi::dormouse_bdev_forget(self.raw(), offset, src.len()) };
+        }
+        result.map_err(|e| self.blame(e))
     }
 
     /// Sectors written and discarded since boot, by everybody, as far as the device counts them.
@@ -243,11 +244,101 @@ impl BlockDevice {
     ///
     /// # Errors
     ///
-    /// The error of the device, in general `EIO`.
+    /// The error of the device, in general `EIO`; `ETIMEDOUT` and `ECANCELED` as
+    /// [`BlockDevice::read`].
     pub fn flush(&self) -> Result {
-        // SAFETY: By the type invariants the handle is valid.
-        to_result(unsafe { ffi::dormouse_bdev_flush(self.raw()) })
+        let op = ffi::dormouse_transfer_op_DORMOUSE_FLUSH;
+        let (none, nowhere) = (ptr::null(), ptr::null_mut());
+        // SAFETY: A flush has no data.
+        unsafe { self.transfer(op, 0, none, nowhere, 0, &mut Patience::new()) }
+            .map_err(|e| self.blame(e))
     }
+
+    /// Finds out whether the device answers within `timeout_ms`: reads what is at `offset` and lets
+    /// it write what it has. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT`, the error of the device.
+    pub fn probe(&self, offset: u64, dst: &mut [u8], timeout_ms: u32) -> Result {
+        let mut patience = Patience::of_ms(timeout_ms);
+        let op = ffi::dormouse_transfer_op_DORMOUSE_FLUSH;
+        let (none, nowhere) = (ptr::null(), ptr::null_mut());
+        self.read_patiently(offset, dst, &mut patience)
+            // SAFETY: A flush has no data.
+            .and_then(|()| unsafe { self.transfer(op, 0, none, nowhere, 0, &mut patience) })
+    }
+
+    /// Does one transfer of at most a page, and waits for it.
+    ///
+    /// # Safety
+    ///
+    /// For a write there are `len` bytes at `src`, for a read there is room for as many at `dst`.
+    unsafe fn transfer(
+        &self,
+        op: ffi::dormouse_transfer_op,
+        offset: u64,
+        src: *const u8,
+        dst: *mut u8,
+        len: usize,
+        patience: &mut Patience,
+    ) -> Result {
+        // The one before is under way, and was given up.
+        while let Err(e) = {
+            // SAFETY: By the type invariants the handle is valid; the rest is the safety
+            // requirement.
+            to_result(unsafe {
+                ffi::dormouse_transfer_start(self.raw(), op, offset, src.cast(), len)
+            })
+        } {
+            if e != EBUSY {
+                return Err(e);
+            }
+            patience.check()?;
+            super::time::sleep_ms(TICK_MS);
+        }
+        loop {
+            // SAFETY: By the type invariants the handle is valid, and the transfer was started here;
+            // the rest is the safety requirement.
+            let result = unsafe {
+                ffi::dormouse_transfer_wait(self.raw(), dst.cast(), len, TICK_MS)
+            };
+            if result != IN_PROGRESS {
+                return to_result(result);
+            }
+            let Err(e) = patience.check() else {
+                continue;
+            };
+            // SAFETY: As above.
+            if unsafe { ffi::dormouse_transfer_leave(self.raw()) } {
+                return Err(e);
+            }
+        }
+    }
+
+    /// Records why a transfer was given up; other errors are the caller's.
+    fn blame(&self, error: Error) -> Error {
+        crate::patience::blame(error, format_args!("{}", self.name()))
+    }
+}
+
+/// Calls `f` with each part of a transfer that a page has room for: where it is on the device, where
+/// in the memory, and how long it is.
+fn for_pages(
+    offset: u64,
+    len: usize,
+    mut f: impl FnMut(u64, usize, usize) -> Result,
+) -> Result {
+    if len == 0 {
+        return Err(EINVAL);
+    }
+    let mut from = 0usize;
+    while from < len {
+        let part = len.saturating_sub(from).min(kernel::page::PAGE_SIZE);
+        f(offset.checked_add(from as u64).ok_or(ENXIO)?, from, part)?;
+        from = from.saturating_add(part);
+    }
+    Ok(())
 }
 
 impl Drop for BlockDevice {

@@ -6,11 +6,14 @@
 
 use super::block::BlockDevice;
 use super::ffi;
+use super::work;
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use kernel::alloc::KVVec;
 use kernel::error::{from_err_ptr, to_result};
 use kernel::prelude::*;
 use kernel::str::CStr;
+use kernel::sync::Arc;
 
 /// What a file is opened for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -213,7 +216,10 @@ impl File {
         // SAFETY: By the type invariants the handle is valid, and nobody else uses it now.
         to_result(unsafe { ffi::dormouse_file_pin(self.raw()) })?;
         // INVARIANT: It is pinned.
-        Ok(PinnedFile { file: self })
+        Ok(PinnedFile {
+            file: ManuallyDrop::new(self),
+            device: None,
+        })
     }
 }
 
@@ -224,13 +230,15 @@ impl Drop for File {
     }
 }
 
-/// A file whose blocks stay where they are. Dropping it ends that.
+/// A file whose blocks stay where they are. Dropping it ends that, as soon as no request of its
+/// [device](PinnedFile::device) is under way.
 ///
 /// # Invariants
 ///
-/// The file is pinned.
+/// The file is pinned. `file` is only taken out when this is dropped.
 pub struct PinnedFile {
-    file: File,
+    file: ManuallyDrop<File>,
+    device: Option<Arc<BlockDevice>>,
 }
 
 type Extent = ffi::dormouse_file_extent;
@@ -288,16 +296,34 @@ impl PinnedFile {
     }
 }
 
-impl BlockDevice {
-    /// The device that a pinned file is on, without opening it: it is the filesystem's as well.
-    /// It stays, and the file stays open, but not pinned, until it is dropped. May sleep.
+impl PinnedFile {
+    /// The device that the file is on, without opening it: it is the filesystem's as well. It stays,
+    /// and the file stays open, but not pinned, until it is dropped. May sleep.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub fn of_file(file: &PinnedFile) -> Result<Self> {
+    pub fn device(&mut self) -> Result<Arc<BlockDevice>> {
+        if let Some(device) = &self.device {
+            return Ok(device.clone());
+        }
         // SAFETY: By the type invariants the handle is valid; the return value is handed on as it
         // is.
-        unsafe { BlockDevice::from_raw(ffi::dormouse_file_bdev(file.file.raw())) }
+        let device = unsafe { BlockDevice::from_raw(ffi::dormouse_file_bdev(self.file.raw())) }?;
+        let device = Arc::new(device, GFP_KERNEL)?;
+        self.device = Some(device.clone());
+        Ok(device)
+    }
+}
+
+impl Drop for PinnedFile {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants it is there, and nobody uses it after this.
+        let file = unsafe { ManuallyDrop::take(&mut self.file) };
+        let Some(device) = self.device.take().filter(|d| d.pending() != 0) else {
+            return;
+        };
+        // A write that is under way would destroy what the filesystem keeps there by then.
+        work::drop_when((file, device), |(_, device)| device.pending() == 0);
     }
 }

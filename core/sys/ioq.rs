@@ -5,6 +5,9 @@
 //! An [`IoQueue`] has a fixed number of buffers, so it also bounds how many requests are under way:
 //! who finds no buffer waits until the storage has returned one. An [`IoBuf`] cannot get lost: it
 //! goes back to its queue by [`IoBuf::complete`] or by being dropped.
+//!
+//! A storage can stop without a word. Then [`IoQueue::give_up`] sends home whoever waits, and the
+//! queue can be dropped: its memory stays until the last buffer is back, if that ever happens.
 
 use super::ffi;
 use core::mem;
@@ -59,13 +62,25 @@ impl IoQueue {
         self.bytes
     }
 
-    /// Takes the buffer that came back first; waits until there is one. May sleep.
-    pub fn get(&self) -> IoBuf {
+    /// Takes the buffer that came back first; waits until there is one, or until the queue is
+    /// given up: then there is none. May sleep.
+    pub fn get(&self) -> Option<IoBuf> {
+        // SAFETY: By the type invariants the queue is valid.
+        let buf = unsafe { ffi::dormouse_ioq_get(self.queue.as_ptr()) };
         // INVARIANT: The queue hands each buffer to one holder at a time.
-        IoBuf {
-            // SAFETY: By the type invariants the queue is valid, and it always returns a buffer.
-            buf: unsafe { NonNull::new_unchecked(ffi::dormouse_ioq_get(self.queue.as_ptr())) },
-        }
+        Some(IoBuf {
+            buf: NonNull::new(buf)?,
+        })
+    }
+
+    /// Takes the buffer that came back first, if there is one within `ms` milliseconds. May sleep.
+    pub fn get_within(&self, ms: u32) -> Option<IoBuf> {
+        // SAFETY: By the type invariants the queue is valid.
+        let buf = unsafe { ffi::dormouse_ioq_get_within(self.queue.as_ptr(), ms) };
+        // INVARIANT: The queue hands each buffer to one holder at a time.
+        Some(IoBuf {
+            buf: NonNull::new(buf)?,
+        })
     }
 
     /// Takes the buffer that came back first, if there is one. Any context but NMI.
@@ -78,18 +93,33 @@ impl IoQueue {
         })
     }
 
-    /// Waits until nobody holds a buffer. May sleep. The caller must hold none.
-    pub fn wait_all_idle(&self) {
+    /// Waits at most `ms` milliseconds until nobody holds a buffer, and says whether that is so.
+    /// May sleep. The caller must hold none.
+    pub fn wait_all_idle(&self, ms: u32) -> bool {
         // SAFETY: By the type invariants the queue is valid.
-        unsafe { ffi::dormouse_ioq_wait_all_idle(self.queue.as_ptr()) };
+        unsafe { ffi::dormouse_ioq_wait_all_idle(self.queue.as_ptr(), ms) }
+    }
+
+    /// Ends all waiting in [`IoQueue::get`], now and from now on. Any context but NMI.
+    pub fn give_up(&self) {
+        // SAFETY: By the type invariants the queue is valid.
+        unsafe { ffi::dormouse_ioq_give_up(self.queue.as_ptr()) };
+    }
+
+    /// How many requests are under way, and how many are over. Any context but NMI.
+    pub fn counts(&self) -> (u64, u64) {
+        let (mut under_way, mut over) = (0, 0);
+        // SAFETY: By the type invariants the queue is valid; the numbers are ours to write.
+        unsafe { ffi::dormouse_ioq_counts(self.queue.as_ptr(), &mut under_way, &mut over) };
+        (under_way, over)
     }
 }
 
 impl Drop for IoQueue {
-    /// Waits until nobody holds a buffer. The caller must hold none.
+    /// Leaves the queue to the last buffer that comes back.
     fn drop(&mut self) {
-        // SAFETY: By the type invariants the queue is valid, and nobody uses it after this. The
-        // call returns when all buffers are back, so that none of them is used any more either.
+        // SAFETY: By the type invariants the queue is valid, and nobody uses it after this. Its
+        // memory stays until all buffers are back, so that none of them is used any more either.
         unsafe { ffi::dormouse_ioq_free(self.queue.as_ptr()) };
     }
 }
@@ -174,6 +204,12 @@ impl IoBuf {
     /// The error that [`IoBuf::complete`] was given.
     pub fn result(&self) -> Result {
         to_result(self.get().result)
+    }
+
+    /// Notes that a request begins, which ends when the buffer goes back. Any context but NMI.
+    pub fn start(&mut self) {
+        // SAFETY: By the type invariants the buffer is ours.
+        unsafe { ffi::dormouse_iobuf_start(self.buf.as_ptr()) };
     }
 
     /// Ends a request: the buffer goes back to its queue, which wakes one who waits for it. Any

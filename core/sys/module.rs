@@ -49,6 +49,14 @@ impl Owner {
 /// It holds a reference to the module.
 pub struct ModuleRef(Owner);
 
+impl ModuleRef {
+    /// Keeps the module from being unloaded for ever. Any context.
+    pub fn stay_loaded(&self) {
+        // There is a reference already, so there is no end under way.
+        core::mem::forget(self.0.try_get());
+    }
+}
+
 impl Drop for ModuleRef {
     fn drop(&mut self) {
         // SAFETY: By the type invariants there is a reference to give up.

@@ -61,6 +61,7 @@ int dormouse_module_request(const char *name);
  * @tag: Whatever the holder wants to find again.
  * @result: 0 or a negative error code of the last request.
  * @requested: True if the buffer came back from a request.
+ * @under_way: True while there is a request.
  * @error: First error of a request to block devices that is under way.
  * @pending: Parts of that request that are not over.
  */
@@ -73,6 +74,7 @@ struct dormouse_iobuf {
 	u64 tag;
 	int result;
 	bool requested;
+	bool under_way;
 	int error;
 	atomic_t pending;
 };
@@ -81,7 +83,11 @@ struct dormouse_ioq *dormouse_ioq_new(size_t buffers, size_t bytes);
 void dormouse_ioq_free(struct dormouse_ioq *queue);
 struct dormouse_iobuf *dormouse_ioq_get(struct dormouse_ioq *queue);
 struct dormouse_iobuf *dormouse_ioq_try_get(struct dormouse_ioq *queue);
-void dormouse_ioq_wait_all_idle(struct dormouse_ioq *queue);
+struct dormouse_iobuf *dormouse_ioq_get_within(struct dormouse_ioq *queue, u32 ms);
+bool dormouse_ioq_wait_all_idle(struct dormouse_ioq *queue, u32 ms);
+void dormouse_ioq_give_up(struct dormouse_ioq *queue);
+void dormouse_ioq_counts(struct dormouse_ioq *queue, u64 *under_way, u64 *over);
+void dormouse_iobuf_start(struct dormouse_iobuf *buf);
 void dormouse_iobuf_return(struct dormouse_iobuf *buf, bool requested, int result);
 
 /* shim_block.c */
@@ -99,27 +105,48 @@ u64 dormouse_bdev_bytes(const struct dormouse_bdev *dev);
 u32 dormouse_bdev_block_bytes(const struct dormouse_bdev *dev);
 bool dormouse_bdev_read_only(const struct dormouse_bdev *dev);
 void dormouse_bdev_name(const struct dormouse_bdev *dev, char *name, size_t size);
-int dormouse_bdev_rw(const struct dormouse_bdev *dev, u64 offset, void *data,
-		     size_t len, bool write, bool durable);
-int dormouse_bdev_read_within(const struct dormouse_bdev *dev, u64 offset, void *data,
-			      size_t len, u32 timeout_ms);
-int dormouse_bdev_flush(const struct dormouse_bdev *dev);
+u32 dormouse_bdev_pending(const struct dormouse_bdev *dev);
 void dormouse_request_begin(struct dormouse_iobuf *buf);
-int dormouse_request_piece(struct dormouse_iobuf *buf, const struct dormouse_bdev *dev,
+int dormouse_request_piece(struct dormouse_iobuf *buf, struct dormouse_bdev *dev,
 			   u64 offset, size_t from, size_t len, bool write);
 void dormouse_request_end(struct dormouse_iobuf *buf, int error);
+
+/* shim_transfer.c */
+
+/**
+ * enum dormouse_transfer_op - What a transfer does.
+ * @DORMOUSE_READ: Reads.
+ * @DORMOUSE_WRITE: Writes.
+ * @DORMOUSE_WRITE_DURABLY: Writes; all earlier completed writes and this one
+ *	are on the medium when it is over.
+ * @DORMOUSE_FLUSH: All completed writes are on the medium when it is over.
+ */
+enum dormouse_transfer_op {
+	DORMOUSE_READ,
+	DORMOUSE_WRITE,
+	DORMOUSE_WRITE_DURABLY,
+	DORMOUSE_FLUSH,
+};
+
+int dormouse_transfer_start(struct dormouse_bdev *dev, enum dormouse_transfer_op op,
+			    u64 offset, const void *data, size_t len);
+int dormouse_transfer_wait(struct dormouse_bdev *dev, void *data, size_t len, u32 ms);
+bool dormouse_transfer_leave(struct dormouse_bdev *dev);
+void dormouse_bdev_forget(struct dormouse_bdev *dev, u64 offset, size_t len);
 
 /* shim_thread.c */
 
 struct dormouse_thread *dormouse_thread_spawn(const char *name, void (*run)(void *ctx),
 					      void *ctx);
+bool dormouse_thread_wait(struct dormouse_thread *thread, u32 ms);
 void dormouse_thread_join(struct dormouse_thread *thread);
+void dormouse_thread_leave(struct dormouse_thread *thread);
 struct dormouse_gate *dormouse_gate_new(void);
 void dormouse_gate_free(struct dormouse_gate *gate);
 void dormouse_gate_open(struct dormouse_gate *gate);
 void dormouse_gate_close(struct dormouse_gate *gate);
 void dormouse_gate_wait(struct dormouse_gate *gate);
-bool dormouse_gate_wait_within(struct dormouse_gate *gate, u32 timeout_ms);
+bool dormouse_gate_wait_within(struct dormouse_gate *gate, u32 ms);
 size_t dormouse_thread_bytes(void);
 size_t dormouse_online_cpus(void);
 

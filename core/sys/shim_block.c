@@ -11,7 +11,6 @@
 #include <linux/init.h>
 #include <linux/major.h>
 #include <linux/mm.h>
-#include <linux/pagemap.h>
 #include <linux/refcount.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -21,12 +20,14 @@
 
 /**
  * struct dormouse_bio - A part of a request.
- * @buf: The buffer whose request this is part of, or NULL.
+ * @buf: The buffer whose request this is part of.
+ * @dev: The device, which may have been closed meanwhile.
  * @file: Keeps the device open until the part is over.
  * @bio: The part itself, last because its size varies.
  */
 struct dormouse_bio {
 	struct dormouse_iobuf *buf;
+	struct dormouse_bdev *dev;
 	struct file *file;
 	struct bio bio;
 };
@@ -66,7 +67,7 @@ void dormouse_count_own(const u32 *devs, u32 count)
 		counted[i].dev = devs[i];
 		atomic64_set(&counted[i].sectors, 0);
 	}
-	/* Pairs with own_written() and add_own(): they see the devices. */
+	/* Pairs with dormouse_own_written() and dormouse_count_write(): they see the devices. */
 	smp_store_release(&counted_used, count);
 }
 
@@ -89,7 +90,14 @@ u64 dormouse_own_written(u32 dev)
 	return 0;
 }
 
-static void add_own(const struct block_device *bdev, size_t len)
+/**
+ * dormouse_count_write - Count a write as ours.
+ * @bdev: Where it goes.
+ * @len: Its length in bytes.
+ *
+ * Context: Any.
+ */
+void dormouse_count_write(const struct block_device *bdev, size_t len)
 {
 	/* Pairs with dormouse_count_own(). */
 	unsigned int i, count = smp_load_acquire(&counted_used);
@@ -97,6 +105,73 @@ static void add_own(const struct block_device *bdev, size_t len)
 	for (i = 0; i < count; i++)
 		if (counted[i].dev == bdev->bd_dev)
 			atomic64_add(len >> SECTOR_SHIFT, &counted[i].sectors);
+}
+
+/**
+ * dormouse_bdev_alloc - Allocate a handle of a block device.
+ *
+ * Context: Process context. May sleep.
+ * Return: The handle, with one user, or NULL.
+ */
+struct dormouse_bdev *dormouse_bdev_alloc(void)
+{
+	struct dormouse_bdev *dev = kzalloc(sizeof(*dev), GFP_KERNEL);
+
+	if (!dev)
+		return NULL;
+	/* Nothing is allocated later, when memory may be short. */
+	dev->transfer.page = alloc_page(GFP_KERNEL);
+	if (!dev->transfer.page) {
+		kfree(dev);
+		return NULL;
+	}
+	dormouse_transfer_init(dev);
+	refcount_set(&dev->users, 1);
+	return dev;
+}
+
+static void put_handle(struct dormouse_bdev *dev)
+{
+	if (!refcount_dec_and_test(&dev->users))
+		return;
+	__free_page(dev->transfer.page);
+	kfree(dev);
+}
+
+/**
+ * dormouse_bdev_begin - Count a request as under way.
+ * @dev: The device.
+ *
+ * Context: Any.
+ */
+void dormouse_bdev_begin(struct dormouse_bdev *dev)
+{
+	refcount_inc(&dev->users);
+	atomic_inc(&dev->pending);
+}
+
+/**
+ * dormouse_bdev_end - Count a request as over.
+ * @dev: The device, which must not be touched any more.
+ *
+ * Context: Any.
+ */
+void dormouse_bdev_end(struct dormouse_bdev *dev)
+{
+	atomic_dec(&dev->pending);
+	put_handle(dev);
+}
+
+/**
+ * dormouse_bdev_pending - Count the requests under way.
+ * @dev: The device.
+ *
+ * Context: Any.
+ * Return: How many of those that were begun here are not over.
+ */
+u32 dormouse_bdev_pending(const struct dormouse_bdev *dev)
+{
+	return atomic_read(&dev->pending);
 }
 
 /**
@@ -113,14 +188,14 @@ struct dormouse_bdev *dormouse_bdev_open(u32 dev, bool write, bool exclusive)
 	struct dormouse_bdev *handle;
 	struct file *file;
 
-	handle = kzalloc(sizeof(*handle), GFP_KERNEL);
+	handle = dormouse_bdev_alloc();
 	if (!handle)
 		return ERR_PTR(-ENOMEM);
 
 	file = bdev_file_open_by_dev(dev, BLK_OPEN_READ | (write ? BLK_OPEN_WRITE : 0),
 				     exclusive ? handle : NULL, NULL);
 	if (IS_ERR(file)) {
-		kfree(handle);
+		put_handle(handle);
 		return ERR_CAST(file);
 	}
 	handle->file = file;
@@ -143,7 +218,7 @@ struct dormouse_bdev *dormouse_bdev_borrow(struct file *file, struct block_devic
 {
 	struct dormouse_bdev *handle;
 
-	handle = kzalloc(sizeof(*handle), GFP_KERNEL);
+	handle = dormouse_bdev_alloc();
 	if (!handle)
 		return ERR_PTR(-ENOMEM);
 	handle->file = get_file(file);
@@ -210,7 +285,7 @@ void dormouse_bdev_close(struct dormouse_bdev *dev)
 		fput(dev->file);
 	else
 		bdev_fput(dev->file);
-	kfree(dev);
+	put_handle(dev);
 }
 
 /**
@@ -274,23 +349,38 @@ void dormouse_bdev_name(const struct dormouse_bdev *dev, char *name, size_t size
 	snprintf(name, size, "%pg", dev->bdev);
 }
 
-static int check_range(const struct dormouse_bdev *dev, u64 offset, const void *data,
-		       size_t len, bool write)
+/**
+ * dormouse_bdev_check - Check that a transfer is possible.
+ * @dev: The device.
+ * @offset: Where on the device, in bytes.
+ * @len: Length in bytes.
+ * @write: True to write.
+ *
+ * Context: Any.
+ * Return: 0, -EINVAL for what is not a multiple of the device's block, -ENXIO
+ * beyond its end, -EROFS.
+ */
+int dormouse_bdev_check(const struct dormouse_bdev *dev, u64 offset, size_t len, bool write)
 {
 	u64 size = dormouse_bdev_bytes(dev);
 	u32 mask = dormouse_bdev_block_bytes(dev) - 1;
 
 	if (!len || (offset & mask) || (len & mask))
 		return -EINVAL;
+	if (offset > size || len > size - offset)
+		return -ENXIO;
+	if (write && (!dev->write || dormouse_bdev_read_only(dev)))
+		return -EROFS;
+	return 0;
+}
+
+static int check_memory(const struct dormouse_bdev *dev, const void *data)
+{
 	if ((unsigned long)data & bdev_dma_alignment(dev->bdev))
 		return -EINVAL;
 	/* Neither of the two: no page to give to a device. */
 	if (!is_vmalloc_addr(data) && !virt_addr_valid(data))
 		return -EINVAL;
-	if (offset > size || len > size - offset)
-		return -ENXIO;
-	if (write && (!dev->write || dormouse_bdev_read_only(dev)))
-		return -EROFS;
 	return 0;
 }
 
@@ -340,133 +430,6 @@ static blk_opf_t opf_of(bool write)
 }
 
 /**
- * dormouse_bdev_rw - Read or write and wait for it.
- * @dev: The device.
- * @offset: Where on the device, in bytes; a multiple of its block size.
- * @data: Linear or vmalloc()ed memory, aligned to 512 bytes.
- * @len: Length in bytes, a multiple of the block size.
- * @write: True to write.
- * @durable: True if all earlier completed writes and this one have to be on
- *	the medium before it returns.
- *
- * Context: Process context. May sleep.
- * Return: 0, -EINVAL for what is not aligned or not such memory, -ENXIO beyond
- * the end of the device, -EROFS, or the error of the device.
- */
-int dormouse_bdev_rw(const struct dormouse_bdev *dev, u64 offset, void *data,
-		     size_t len, bool write, bool durable)
-{
-	blk_opf_t opf = opf_of(write) | (durable ? REQ_PREFLUSH | REQ_FUA : 0);
-	size_t done = 0;
-	int ret;
-
-	ret = check_range(dev, offset, data, len, write);
-	while (!ret && done < len) {
-		size_t part = min_t(size_t, len - done, SZ_1M);
-		struct bio *bio;
-
-		bio = make_bio(dev, offset + done, data + done, &part, opf);
-		if (write)
-			add_own(dev->bdev, part);
-		ret = part ? submit_bio_wait(bio) : -EIO;
-		bio_put(bio);
-		done += part;
-	}
-	/* Let readers of the device node see what was written, as far as known. */
-	if (write && done)
-		invalidate_mapping_pages(dev->bdev->bd_mapping, offset >> PAGE_SHIFT,
-					 (offset + done - 1) >> PAGE_SHIFT);
-	return ret;
-}
-
-/* A read that nobody may wait for any more when it is over. */
-struct late_read {
-	struct completion over;
-	refcount_t users;
-	struct page *page;
-	struct bio_vec vec;
-	struct bio bio;
-};
-
-static void put_late_read(struct late_read *read)
-{
-	if (!refcount_dec_and_test(&read->users))
-		return;
-	bio_uninit(&read->bio);
-	__free_page(read->page);
-	kfree(read);
-}
-
-static void end_late_read(struct bio *bio)
-{
-	struct late_read *read = container_of(bio, struct late_read, bio);
-
-	complete(&read->over);
-	put_late_read(read);
-}
-
-/**
- * dormouse_bdev_read_within - Read, but do not wait for ever.
- * @dev: The device.
- * @offset: Where on the device, in bytes; a multiple of its block size.
- * @data: Aligned to 512 bytes.
- * @len: Length in bytes, a multiple of the block size and at most a page.
- * @timeout_ms: How long to wait.
- *
- * For devices of others: while tasks are frozen one may stand still, because
- * what serves it is frozen as well.
- *
- * Context: Process context. May sleep.
- * Return: 0, -ETIMEDOUT, -ENOMEM, or as dormouse_bdev_rw().
- */
-int dormouse_bdev_read_within(const struct dormouse_bdev *dev, u64 offset, void *data,
-			      size_t len, u32 timeout_ms)
-{
-	struct late_read *read;
-	int ret;
-
-	ret = check_range(dev, offset, data, len, false);
-	if (ret || len > PAGE_SIZE)
-		return ret ?: -EINVAL;
-	read = kzalloc(sizeof(*read), GFP_NOIO);
-	if (!read)
-		return -ENOMEM;
-	read->page = alloc_page(GFP_NOIO);
-	if (!read->page) {
-		kfree(read);
-		return -ENOMEM;
-	}
-	init_completion(&read->over);
-	refcount_set(&read->users, 2);
-	bio_init(&read->bio, dev->bdev, &read->vec, 1, opf_of(false));
-	read->bio.bi_iter.bi_sector = offset >> SECTOR_SHIFT;
-	read->bio.bi_end_io = end_late_read;
-	__bio_add_page(&read->bio, read->page, len, 0);
-	submit_bio(&read->bio);
-	if (!wait_for_completion_io_timeout(&read->over, msecs_to_jiffies(timeout_ms))) {
-		ret = -ETIMEDOUT;
-	} else {
-		ret = blk_status_to_errno(read->bio.bi_status);
-		if (!ret)
-			memcpy(data, page_address(read->page), len);
-	}
-	put_late_read(read);
-	return ret;
-}
-
-/**
- * dormouse_bdev_flush - Wait until all completed writes are on the medium.
- * @dev: The device.
- *
- * Context: Process context. May sleep.
- * Return: 0 or the error of the device.
- */
-int dormouse_bdev_flush(const struct dormouse_bdev *dev)
-{
-	return blkdev_issue_flush(dev->bdev);
-}
-
-/**
  * dormouse_request_begin - Start a request that may have several parts.
  * @buf: The buffer it is about. It comes back when dormouse_request_end() has
  *	been called and all parts are over.
@@ -492,11 +455,13 @@ static void request_end_io(struct bio *bio)
 {
 	struct dormouse_bio *part = container_of(bio, struct dormouse_bio, bio);
 	struct dormouse_iobuf *buf = part->buf;
+	struct dormouse_bdev *dev = part->dev;
 	struct file *file = part->file;
 	int error = blk_status_to_errno(bio->bi_status);
 
 	bio_put(bio);
 	fput(file);
+	dormouse_bdev_end(dev);
 	request_put(buf, error);
 }
 
@@ -509,10 +474,12 @@ static void request_end_io(struct bio *bio)
  * @len: Length in bytes, a multiple of the block size.
  * @write: True to write.
  *
- * Context: Process context. May sleep, but not for memory that needs I/O.
- * Return: 0, or as dormouse_bdev_rw() for a part that cannot be started.
+ * Context: Process context. May sleep, but not for memory that needs I/O; for as
+ * long as the device likes, if that takes no more requests.
+ * Return: 0, or as dormouse_bdev_check() for a part that cannot be started;
+ * -EINVAL for memory that cannot be given to the device.
  */
-int dormouse_request_piece(struct dormouse_iobuf *buf, const struct dormouse_bdev *dev,
+int dormouse_request_piece(struct dormouse_iobuf *buf, struct dormouse_bdev *dev,
 			   u64 offset, size_t from, size_t len, bool write)
 {
 	void *data = buf->data + from;
@@ -520,7 +487,7 @@ int dormouse_request_piece(struct dormouse_iobuf *buf, const struct dormouse_bde
 
 	if (from > buf->capacity || len > buf->capacity - from)
 		return -EINVAL;
-	ret = check_range(dev, offset, data, len, write);
+	ret = dormouse_bdev_check(dev, offset, len, write) ?: check_memory(dev, data);
 	if (ret)
 		return ret;
 
@@ -535,10 +502,12 @@ int dormouse_request_piece(struct dormouse_iobuf *buf, const struct dormouse_bde
 		}
 		part->buf = buf;
 		part->file = get_file(dev->file);
+		part->dev = dev;
+		dormouse_bdev_begin(dev);
 		bio->bi_end_io = request_end_io;
 		atomic_inc(&buf->pending);
 		if (write)
-			add_own(dev->bdev, size);
+			dormouse_count_write(dev->bdev, size);
 		submit_bio(bio);
 
 		data += size;

@@ -37,6 +37,7 @@ OPTION(enabled);
 OPTION(encryptor);
 OPTION(freezer);
 OPTION(image_size_limit);
+OPTION(io_timeout);
 OPTION(key);
 OPTION(snapshot);
 OPTION(target);
@@ -54,6 +55,7 @@ static const struct {
 	VALUE(encryptor),
 	VALUE(freezer),
 	VALUE(image_size_limit),
+	VALUE(io_timeout),
 	VALUE(key),
 	VALUE(snapshot),
 	VALUE(target),

@@ -6,7 +6,9 @@
 #include <linux/completion.h>
 #include <linux/cpumask.h>
 #include <linux/err.h>
+#include <linux/jiffies.h>
 #include <linux/kthread.h>
+#include <linux/refcount.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 
@@ -17,12 +19,20 @@
  * @run: What it does.
  * @ctx: Argument of @run.
  * @done: Completed when @run has returned.
+ * @users: The thread itself, and whoever may wait for it.
  */
 struct dormouse_thread {
 	void (*run)(void *ctx);
 	void *ctx;
 	struct completion done;
+	refcount_t users;
 };
+
+static void put_thread(struct dormouse_thread *thread)
+{
+	if (refcount_dec_and_test(&thread->users))
+		kfree(thread);
+}
 
 static int thread_main(void *data)
 {
@@ -30,7 +40,8 @@ static int thread_main(void *data)
 
 	thread->run(thread->ctx);
 	/* From here on only code of the kernel runs: a module may go. */
-	complete(&thread->done);
+	complete_all(&thread->done);
+	put_thread(thread);
 	return 0;
 }
 
@@ -41,7 +52,7 @@ static int thread_main(void *data)
  * @ctx: Argument of @run.
  *
  * Context: Process context. May sleep.
- * Return: The thread, to be joined, or an ERR_PTR().
+ * Return: The thread, to be joined or left, or an ERR_PTR().
  */
 struct dormouse_thread *dormouse_thread_spawn(const char *name, void (*run)(void *ctx),
 					      void *ctx)
@@ -55,6 +66,7 @@ struct dormouse_thread *dormouse_thread_spawn(const char *name, void (*run)(void
 	thread->run = run;
 	thread->ctx = ctx;
 	init_completion(&thread->done);
+	refcount_set(&thread->users, 2);
 
 	task = kthread_run(thread_main, thread, "%s", name);
 	if (IS_ERR(task)) {
@@ -62,6 +74,19 @@ struct dormouse_thread *dormouse_thread_spawn(const char *name, void (*run)(void
 		return ERR_CAST(task);
 	}
 	return thread;
+}
+
+/**
+ * dormouse_thread_wait - Wait a while for a thread to end.
+ * @thread: The thread.
+ * @ms: How long to wait.
+ *
+ * Context: Process context. May sleep.
+ * Return: True if it has ended.
+ */
+bool dormouse_thread_wait(struct dormouse_thread *thread, u32 ms)
+{
+	return wait_for_completion_timeout(&thread->done, msecs_to_jiffies(ms));
 }
 
 /**
@@ -73,7 +98,18 @@ struct dormouse_thread *dormouse_thread_spawn(const char *name, void (*run)(void
 void dormouse_thread_join(struct dormouse_thread *thread)
 {
 	wait_for_completion_state(&thread->done, TASK_IDLE);
-	kfree(thread);
+	put_thread(thread);
+}
+
+/**
+ * dormouse_thread_leave - Let a thread go on, and free it when it has ended.
+ * @thread: The thread.
+ *
+ * Context: Any.
+ */
+void dormouse_thread_leave(struct dormouse_thread *thread)
+{
+	put_thread(thread);
 }
 
 /**
@@ -144,18 +180,16 @@ void dormouse_gate_wait(struct dormouse_gate *gate)
 }
 
 /**
- * dormouse_gate_wait_within - Wait until a gate is open, but not for long.
+ * dormouse_gate_wait_within - Wait a while until a gate is open.
  * @gate: The gate.
- * @timeout_ms: For how many milliseconds.
+ * @ms: How long to wait.
  *
- * Context: Kernel thread. May sleep.
+ * Context: Process context. May sleep.
  * Return: True if it is open.
  */
-bool dormouse_gate_wait_within(struct dormouse_gate *gate, u32 timeout_ms)
+bool dormouse_gate_wait_within(struct dormouse_gate *gate, u32 ms)
 {
-	/* A kernel thread gets no signals, and idles like this. */
-	return wait_for_completion_interruptible_timeout(&gate->opened,
-							 msecs_to_jiffies(timeout_ms)) > 0;
+	return wait_for_completion_timeout(&gate->opened, msecs_to_jiffies(ms));
 }
 
 /**

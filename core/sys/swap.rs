@@ -7,10 +7,12 @@
 use super::block::{BlockDevice, DevT};
 use super::ffi;
 use super::table::Table;
+use super::work;
 use core::mem;
 use kernel::alloc::KVVec;
 use kernel::error::to_result;
 use kernel::prelude::*;
+use kernel::sync::Arc;
 
 /// A swap area in use.
 pub struct SwapArea {
@@ -120,17 +122,24 @@ impl BlockDevice {
 
 type Extent = ffi::dormouse_swap_extent;
 
-/// Slots of a swap area that are reserved; dropping it gives them back. The area cannot be given up
-/// (`swapoff`) until then.
+/// Slots of a swap area that are reserved; dropping it gives them back, as soon as no request of the
+/// device that they are written through is under way. The area cannot be given up (`swapoff`) until
+/// then.
+pub struct SwapSlots {
+    held: Held,
+    device: Arc<BlockDevice>,
+    len: u64,
+}
+
+/// The slots themselves, given back when it is dropped.
 ///
 /// # Invariants
 ///
 /// All slots of `extents` come from `dormouse_swap_alloc()`, are there once, and are given back by
 /// nobody else.
-pub struct SwapSlots {
+struct Held {
     type_no: u32,
     extents: KVVec<Extent>,
-    len: u64,
 }
 
 impl SwapSlots {
@@ -142,17 +151,27 @@ impl SwapSlots {
     /// Slots that are asked for at a time: some milliseconds' worth.
     const BATCH_SLOTS: u64 = 4096;
 
-    /// Reserves up to `want` slots of swap area number `type_no`, fewer when it has no more. The
-    /// kernel gives them one by one, so `go_on` is asked now and then. May sleep.
+    /// Reserves up to `want` slots of swap area number `type_no`, fewer when it has no more. They
+    /// are only written through `device`. The kernel gives them one by one, so `go_on` is asked now
+    /// and then. May sleep.
     ///
     /// # Errors
     ///
     /// `ENOENT` when there is no such area, `ENOMEM`, that of `go_on`.
-    pub fn reserve(type_no: u32, want: u64, go_on: impl Fn() -> Result) -> Result<Self> {
+    pub fn reserve(
+        type_no: u32,
+        device: Arc<BlockDevice>,
+        want: u64,
+        go_on: impl Fn() -> Result,
+    ) -> Result<Self> {
         // INVARIANT: No slots.
-        let mut slots = SwapSlots {
+        let held = Held {
             type_no,
             extents: KVVec::new(),
+        };
+        let mut slots = SwapSlots {
+            held,
+            device,
             len: 0,
         };
         let mut batch = Table::<Extent>::new(Self::BATCH)?;
@@ -170,7 +189,7 @@ impl SwapSlots {
     fn reserve_some(&mut self, want: u64, batch: &mut [Extent]) -> Result<bool> {
         // SAFETY: The batch is ours to write; any other numbers are allowed.
         let used = unsafe {
-            ffi::dormouse_swap_alloc(self.type_no, want, batch.as_mut_ptr(), batch.len() as u64)
+            ffi::dormouse_swap_alloc(self.held.type_no, want, batch.as_mut_ptr(), batch.len() as u64)
         };
         // Only that the area is not there makes it fail.
         let used = usize::try_from(used).map_err(|_| ENOENT)?;
@@ -182,7 +201,7 @@ impl SwapSlots {
             };
             if let Err(e) = kept {
                 // SAFETY: These slots have just been reserved, and are in no list.
-                unsafe { ffi::dormouse_swap_free(self.type_no, extent.slot, extent.count) };
+                unsafe { ffi::dormouse_swap_free(self.held.type_no, extent.slot, extent.count) };
                 failed = Some(e);
             }
         }
@@ -194,12 +213,9 @@ impl SwapSlots {
 
     /// Takes over an extent, or leaves it to the caller on error.
     fn add(&mut self, extent: &Extent) -> Result {
-        if !self
-            .extents
-            .last_mut()
-            .is_some_and(|last| merge(last, extent))
-        {
-            self.extents.push(*extent, GFP_KERNEL)?;
+        let extents = &mut self.held.extents;
+        if !extents.last_mut().is_some_and(|last| merge(last, extent)) {
+            extents.push(*extent, GFP_KERNEL)?;
         }
         // INVARIANT: The extent is in the list now.
         self.len = self.len.saturating_add(extent.count);
@@ -208,12 +224,12 @@ impl SwapSlots {
 
     /// Puts the extents in the order of the device, for long requests.
     fn sort(&mut self) {
-        crate::sort::by_key(&mut self.extents, |e| e.block);
+        crate::sort::by_key(&mut self.held.extents, |e| e.block);
     }
 
     /// Number of the swap area. Any context.
     pub fn type_no(&self) -> u32 {
-        self.type_no
+        self.held.type_no
     }
 
     /// Number of slots. Any context.
@@ -224,19 +240,19 @@ impl SwapSlots {
 
     /// Number of [`SwapSlots::extents`]. Any context.
     pub fn extent_count(&self) -> usize {
-        self.extents.len()
+        self.held.extents.len()
     }
 
     /// The slots as runs on the device, in ascending order: first block, in pages, and number of
     /// blocks. Any context.
     pub fn extents(&self) -> impl Iterator<Item = (u64, u64)> + Clone + '_ {
-        self.extents.iter().map(|e| (e.block, e.count))
+        self.held.extents.iter().map(|e| (e.block, e.count))
     }
 
     /// Leaves the slots reserved for ever. Any context.
     pub fn forget(mut self) {
         // INVARIANT: No slots.
-        self.extents = KVVec::new();
+        self.held.extents = KVVec::new();
     }
 }
 
@@ -251,6 +267,23 @@ fn merge(last: &mut Extent, next: &Extent) -> bool {
 }
 
 impl Drop for SwapSlots {
+    fn drop(&mut self) {
+        if self.device.pending() == 0 {
+            return;
+        }
+        // A write that is under way would destroy what somebody else keeps there by then.
+        // INVARIANT: No slots.
+        let none = Held {
+            type_no: self.held.type_no,
+            extents: KVVec::new(),
+        };
+        let held = core::mem::replace(&mut self.held, none);
+        let what = (held, self.device.clone());
+        work::drop_when(what, |(_, device)| device.pending() == 0);
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
         for extent in self.extents.iter() {
             // SAFETY: By the type invariants this gives back each slot once.

@@ -65,6 +65,21 @@ impl Thread {
     pub fn join(self) {
         drop(self);
     }
+
+    /// Waits at most `ms` milliseconds until the thread has ended, and says whether it has. May
+    /// sleep.
+    pub fn has_ended_within(&self, ms: u32) -> bool {
+        // SAFETY: By the type invariants the thread was not joined yet.
+        unsafe { ffi::dormouse_thread_wait(self.thread.as_ptr(), ms) }
+    }
+
+    /// Leaves the thread to itself. Its code must stay until it ends: that of a module may not. Any
+    /// context.
+    pub fn leave(self) {
+        // SAFETY: By the type invariants this gives up the thread once, as it is forgotten.
+        unsafe { ffi::dormouse_thread_leave(self.thread.as_ptr()) };
+        core::mem::forget(self);
+    }
 }
 
 /// # Safety
@@ -133,11 +148,10 @@ impl Gate {
         unsafe { ffi::dormouse_gate_wait(self.gate.as_ptr()) };
     }
 
-    /// Waits until the gate is open, or `timeout_ms` milliseconds have passed; returns whether it
-    /// is open. May sleep; for kernel threads.
-    pub fn wait_within(&self, timeout_ms: u32) -> bool {
+    /// Waits at most `ms` milliseconds until the gate is open, and says whether it is. May sleep.
+    pub fn wait_within(&self, ms: u32) -> bool {
         // SAFETY: By the type invariants the gate is valid.
-        unsafe { ffi::dormouse_gate_wait_within(self.gate.as_ptr(), timeout_ms) }
+        unsafe { ffi::dormouse_gate_wait_within(self.gate.as_ptr(), ms) }
     }
 }
 

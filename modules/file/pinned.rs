@@ -16,7 +16,6 @@ use core::mem::size_of;
 use dormouse::blockspace::{self, BlockSpace, Map};
 use dormouse::engine;
 use dormouse::errno;
-use dormouse::sys::block::BlockDevice;
 use dormouse::sys::buf::Buf;
 use dormouse::sys::file::{Access, File, PinnedFile};
 use dormouse::sys::hibernate::{self, ResumeDevice};
@@ -102,11 +101,11 @@ impl Pinned {
     pub(crate) fn new(path: &str) -> Result<Pinned> {
         let (file, blocks) = open_checked(path)?;
         let fs = Text::<16>::format(format_args!("{}", file.info().fs()));
-        let file = file
+        let mut file = file
             .pin()
             .map_err(|e| refusal::of_pin(path, fs.as_str(), e))?;
         let (block, runs) = runs(path, &file, blocks)?;
-        let device = Arc::new(BlockDevice::of_file(&file)?, GFP_KERNEL)?;
+        let device = file.device()?;
         let found = blockspace::filesystem(&device)?;
         let found = found.filter(|found| found.devices == 1).ok_or_else(|| {
             engine::fail(errno::error(errno::EOPNOTSUPP), format_args!(

@@ -14,8 +14,9 @@ use crate::page::{self, Label, Seal};
 use crate::pinned::Pinned;
 use dormouse::blockspace::{self, BlockSpace};
 use dormouse::errno;
-use dormouse::storage::{Op, Private, Signature, Space};
+use dormouse::storage::{Op, Private, Signature, Space, WHO};
 use dormouse::sys::ioq::IoBuf;
+use dormouse::text::Text;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -65,6 +66,14 @@ impl Space for FileSpace {
 
     fn submit(&self, op: Op, block: u64, buf: IoBuf) {
         self.space.submit(op, block, buf);
+    }
+
+    fn waits_for(&self) -> Text<WHO> {
+        self.space.waits_for()
+    }
+
+    fn probe(&self, ms: u32) -> Result {
+        self.space.probe(ms)
     }
 
     fn flush(&self) -> Result {

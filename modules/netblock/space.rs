@@ -15,10 +15,11 @@ use dormouse::engine;
 use dormouse::errno;
 use dormouse::image::superblock::{self, Superblock};
 use dormouse::image::{ImageId, BLOCK};
-use dormouse::storage::{Op, Private, Signature, Space};
+use dormouse::storage::{Op, Private, Signature, Space, WHO};
 use dormouse::sys::buf::Buf;
 use dormouse::sys::ioq::IoBuf;
 use dormouse::sys::thread::Thread;
+use dormouse::text::Text;
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Mutex};
 
@@ -165,6 +166,18 @@ impl Space for NetSpace {
             done: 0,
             buf: Some(buf),
         });
+    }
+
+    fn waits_for(&self) -> Text<WHO> {
+        Text::format(format_args!("{}", self.session.server))
+    }
+
+    fn probe(&self, ms: u32) -> Result {
+        let mut block = Buf::new(BLOCK)?;
+        let deadline = self.session.server.deadline().within_ms(ms);
+        self.session.alone(deadline, |link, deadline| {
+            link.read(0, &mut block, deadline)
+        })
     }
 
     fn flush(&self) -> Result {

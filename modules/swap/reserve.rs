@@ -112,7 +112,9 @@ fn take_slots(
             if share.take == 0 {
                 continue;
             }
-            let new = SwapSlots::reserve(t.candidate.area.type_no, share.take, engine::go_on)?;
+            let device = t.candidate.header.device.clone();
+            let type_no = t.candidate.area.type_no;
+            let new = SwapSlots::reserve(type_no, device, share.take, engine::go_on)?;
             t.add(&new)?;
             got = got.saturating_add(new.len());
             slots.push(new, GFP_KERNEL)?;

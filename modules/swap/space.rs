@@ -17,11 +17,12 @@ use crate::mark::Part;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use dormouse::blockspace::BlockSpace;
 use dormouse::errno;
-use dormouse::storage::{Op, Private, Signature, Space};
+use dormouse::storage::{Op, Private, Signature, Space, WHO};
 use dormouse::swapmark::sector::{self, Found, Role};
 use dormouse::sys::block::DevT;
 use dormouse::sys::ioq::IoBuf;
 use dormouse::sys::swap::SwapSlots;
+use dormouse::text::Text;
 use kernel::prelude::*;
 
 /// Spaces of this kernel that have areas reserved: their members are marked
@@ -146,6 +147,14 @@ impl Space for SwapSpace {
 
     fn submit(&self, op: Op, block: u64, buf: IoBuf) {
         self.space.submit(op, block, buf);
+    }
+
+    fn waits_for(&self) -> Text<WHO> {
+        self.space.waits_for()
+    }
+
+    fn probe(&self, ms: u32) -> Result {
+        self.space.probe(ms)
     }
 
     fn flush(&self) -> Result {

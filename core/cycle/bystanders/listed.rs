@@ -149,7 +149,7 @@ pub(in crate::cycle) struct Listed {
 
 /// Reads the list of `sb`'s image in `space`; `None` when there is no header of
 /// that image any more.
-fn read_list(space: &dyn Space, sb: &Superblock) -> Result<Option<KVec<Place>>> {
+fn read_list(space: &Arc<dyn Space>, sb: &Superblock) -> Result<Option<KVec<Place>>> {
     let queue = IoQueue::new(2, header::AREA_BYTES)?;
     let mut area = Buf::new(header::AREA_BYTES)?;
     io::read_all(space, &queue, sb.header_block, &mut area)?;
@@ -167,7 +167,7 @@ fn read_list(space: &dyn Space, sb: &Superblock) -> Result<Option<KVec<Place>>> 
 impl Listed {
     /// Reads which they are, before the image of `sb` in `space` is touched.
     /// May sleep.
-    pub(in crate::cycle) fn of(space: &dyn Space, sb: &Superblock) -> Listed {
+    pub(in crate::cycle) fn of(space: &Arc<dyn Space>, sb: &Superblock) -> Listed {
         Listed {
             id: sb.image_id,
             places: read_list(space, sb).ok().flatten(),

@@ -10,7 +10,7 @@ use crate::image::frame::{FrameWriter, Kind};
 use crate::image::index::{Entry, Source};
 use crate::image::root::{self, Chunk};
 use crate::image::{self, BLOCK, CHUNK_BYTES, PAGE};
-use crate::pipeline::io::blocks_of;
+use crate::pipeline::io::{self, blocks_of};
 use crate::snapshot::{Content, Record};
 use crate::storage::Op;
 use crate::sys::ioq::IoBuf;
@@ -84,7 +84,8 @@ impl<'a> Packer<'a> {
             self.submit()?;
         }
         if self.buf.is_none() {
-            let buf = self.job.queue.get();
+            let buf = self.job.fate.outside(|| self.job.queue.get())?;
+            let buf = buf.ok_or(EINVAL)?;
             if buf.had_request() {
                 buf.result()?;
             }
@@ -117,8 +118,10 @@ impl<'a> Packer<'a> {
             flags: self.flags,
         })?;
         self.job.progress.add_stored(len as u64);
-        self.job.space.submit(Op::Write, block, buf);
-        Ok(())
+        let space = &*self.job.space;
+        self.job
+            .fate
+            .outside(|| io::submit(space, Op::Write, block, buf))
     }
 }
 
@@ -186,6 +189,10 @@ impl<'a> Share<'a> {
         }
         let raw = batch.len.saturating_mul(PAGE);
         let first = batch.places().first().copied().unwrap_or(0);
+        let image_id = self.job.image_id;
+        let frame_no = self.job.frames.fetch_add(1, Ordering::Relaxed);
+        // The only wait: what comes after it uses the pages.
+        let room = self.data.room()?;
         let whole = if batch.consecutive() {
             self.job.pages.contiguous(first, batch.len)
         } else {
@@ -200,9 +207,6 @@ impl<'a> Share<'a> {
                 self.worker.gather.get(..raw).ok_or(EINVAL)?
             }
         };
-        let image_id = self.job.image_id;
-        let frame_no = self.job.frames.fetch_add(1, Ordering::Relaxed);
-        let room = self.data.room()?;
         let mut writer = FrameWriter::begin(room, Kind::Data, frame_no, &image_id)?;
         for pfn in batch.pfns() {
             writer.add_page(pfn)?;

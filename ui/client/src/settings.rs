@@ -29,6 +29,7 @@ const ALL: &[(&str, Kind)] = &[
     ("snapshot", Kind::Choice),
     ("threads", Kind::Number),
     ("image_size_limit", Kind::Number),
+    ("io_timeout", Kind::Number),
     ("keep_running", Kind::Other),
     ("allow_abort", Kind::Switch),
     ("freeze_filesystems", Kind::Switch),

@@ -20,6 +20,7 @@ const CONTROL: &[(&str, &str)] = &[
     ("target", "auto\n"),
     ("threads", "0\n"),
     ("image_size_limit", "0\n"),
+    ("io_timeout", "60\n"),
     ("keep_running", "\n"),
     ("allow_abort", "1\n"),
     ("freeze_filesystems", "1\n"),
