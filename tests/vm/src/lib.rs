@@ -33,6 +33,7 @@ mod release;
 mod screen;
 mod settings;
 mod shortages;
+mod stalls;
 mod steps;
 mod swapareas;
 mod swsusp;
@@ -176,6 +177,7 @@ pub fn all() -> Vec<Scenario> {
         tpm::SCENARIOS,
         power::SCENARIOS,
         shortages::SCENARIOS,
+        stalls::SCENARIOS,
         netblock::SCENARIOS,
         release::SCENARIOS,
         netlink::SCENARIOS,

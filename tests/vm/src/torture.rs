@@ -17,6 +17,7 @@ mod cuts;
 mod cycles;
 mod flips;
 mod held;
+mod stalls;
 
 /// Most cuts or flips that one machine goes through.
 const BATCH: u64 = 13;
@@ -78,12 +79,13 @@ pub struct Counts {
     encrypted: Count,
     cycles: Count,
     held: Count,
+    stalls: Count,
     long: Count,
     lost: AtomicU64,
 }
 
 impl Counts {
-    fn kinds(&self) -> [(&'static str, &Count); 7] {
+    fn kinds(&self) -> [(&'static str, &Count); 8] {
         [
             ("combinations", &self.combinations),
             ("power cuts", &self.cuts),
@@ -91,6 +93,7 @@ impl Counts {
             ("encrypted flips", &self.encrypted),
             ("cycles", &self.cycles),
             ("filesystems held", &self.held),
+            ("stalls", &self.stalls),
             ("long scenarios", &self.long),
         ]
     }
@@ -127,6 +130,7 @@ enum Task {
     Flips(&'static str, u64),
     Cycles(u64),
     Held(u64),
+    Stalls(u64),
     Long(Scenario),
 }
 
@@ -160,6 +164,7 @@ impl Job {
             Task::Held(count) => {
                 format!("{count} long saves while filesystems are written to")
             }
+            Task::Stalls(count) => format!("{count} saves to a disk that stops"),
             Task::Long(scenario) => scenario.about.to_string(),
         }
     }
@@ -192,6 +197,7 @@ impl Job {
             Task::Flips(_, count) => counts.encrypted.plan(*count),
             Task::Cycles(count) => counts.cycles.plan(*count),
             Task::Held(count) => counts.held.plan(*count),
+            Task::Stalls(count) => counts.stalls.plan(*count),
             Task::Long(_) => counts.long.plan(1),
         }
     }
@@ -206,6 +212,7 @@ impl Job {
             }
             Task::Cycles(count) => cycles::run(lab, *count, counts),
             Task::Held(count) => held::run(lab, *count, counts),
+            Task::Stalls(count) => stalls::run(lab, &mut random, *count, counts),
             Task::Long(scenario) => (scenario.run)(&lab.of(scenario)?).map(|()| counts.long.good()),
         }
     }
@@ -226,6 +233,10 @@ pub fn jobs(n: u64) -> Vec<Job> {
     jobs.extend(batches(n).map(|(number, count)| {
         let name = format!("cuts-{number}");
         Job::new(name, Task::Cuts(count), number)
+    }));
+    jobs.extend(batches(n).map(|(number, count)| {
+        let name = format!("stalls-{number}");
+        Job::new(name, Task::Stalls(count), (3 << 32) + number)
     }));
     jobs.extend(combinations::groups(n).into_iter().map(|group| {
         let name = format!("combinations-{group}");
@@ -289,6 +300,7 @@ mod tests {
     fn parts_are_found_by_name() {
         assert_eq!(meant("cycles"), ["cycles"]);
         assert_eq!(meant("cuts"), ["cuts-1", "cuts-2"]);
+        assert_eq!(meant("stalls"), ["stalls-1", "stalls-2"]);
         assert_eq!(meant("flips").len(), 4);
         assert_eq!(meant("flips-aes-gcm").len(), 2);
         assert_eq!(meant("combinations-netblock").len(), 3);
