@@ -321,11 +321,12 @@ impl Resume {
         Ok(self.described.platform)
     }
 
-    /// Records that a load begins, so that one that is cut off counts.
+    /// Records that a load begins, so that one that is cut off counts. The state
+    /// stays: an image whose restore was begun before needs a retry by hand for
+    /// ever.
     fn begin(&mut self, engine: &Engine) -> Result {
-        let sb = &mut self.superblock;
-        sb.attempts = sb.attempts.saturating_add(1);
-        self.record(State::Committed).map_err(|e| {
+        self.superblock.attempts = self.superblock.attempts.saturating_add(1);
+        self.record_again().map_err(|e| {
             engine.fail(
                 e,
                 format_args!("the attempt could not be recorded; the image is kept"),
@@ -335,26 +336,30 @@ impl Resume {
         Ok(())
     }
 
-    fn record(&mut self, state: State) -> Result {
-        self.superblock.advance(state)?;
-        put_superblock(
-            &*self.reader.source.space,
-            &mut self.superblock,
-            Signature::Image,
-        )
+    /// Writes the superblock in the state that it has.
+    fn record_again(&mut self) -> Result {
+        self.superblock.advance(self.superblock.state)?;
+        let space = self.space();
+        put_superblock(&*space, &mut self.superblock, Signature::Image)
     }
 
-    /// Records that the restore begins: from now on a machine that stops
-    /// without a word will not try this image again by itself. Leaves word for
-    /// the restored kernel, and gives the pages to the architecture.
+    /// Leaves word for the restored kernel, gives the pages to the architecture,
+    /// and records that the restore begins: from then on a machine that stops
+    /// without a word will not try this image again by itself. That record is
+    /// the last thing that can fail, and only then the state is changed here, so
+    /// an attempt that ends before it leaves the state as it was.
     fn hand_over(&mut self, ms: u64) -> Result {
         let story = Text::<160>::format(format_args!(
             "{}, loaded in {ms} ms",
             self.superblock.reason()
         ));
         self.superblock.set_reason(story.as_str());
-        self.record(State::Resuming)?;
-        self.destinations.as_ref().ok_or(EINVAL)?.arm()
+        self.destinations.as_ref().ok_or(EINVAL)?.arm()?;
+        let mut begun = self.superblock.clone();
+        begun.advance(State::Resuming)?;
+        put_superblock(&*self.space(), &mut begun, Signature::Image)?;
+        self.superblock = begun;
+        Ok(())
     }
 
     fn load_pages(&mut self) -> Result {
@@ -391,7 +396,7 @@ impl Resume {
         };
         engine.fail(error, format_args!("{why}"));
         self.superblock.attempts = self.superblock.attempts.saturating_sub(1);
-        if self.record(State::Committed).is_err() {
+        if self.record_again().is_err() {
             pr_err!("the end of the attempt could not be recorded\n");
         }
         error
@@ -415,7 +420,7 @@ impl Resume {
             Step::Restore as u32,
             last.sentence.as_str(),
         );
-        if self.record(State::Resuming).is_err() {
+        if self.record_again().is_err() {
             pr_err!("the failed attempt could not be recorded\n");
         }
     }

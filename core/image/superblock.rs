@@ -86,6 +86,7 @@ impl State {
     ///
     /// Writing the same state again is allowed: that records a reason or a further attempt. A
     /// new save never begins over an image that could still be resumed; it must be erased first.
+    /// An image whose restore was begun is never one again that a boot takes by itself.
     pub const fn may_become(self, next: State) -> bool {
         use State::*;
         matches!(
@@ -94,7 +95,7 @@ impl State {
                 | (Empty, Writing)
                 | (Writing, Writing | Committed | Failed)
                 | (Committed, Committed | Resuming | Failed)
-                | (Resuming, Resuming | Committed | Consumed | Failed)
+                | (Resuming, Resuming | Consumed | Failed)
                 | (Consumed, Consumed | Writing)
                 | (Failed, Failed | Writing)
         )

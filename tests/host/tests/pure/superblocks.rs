@@ -113,7 +113,12 @@ fn an_image_is_never_overwritten_or_revived() {
     for state in [State::Empty, State::Writing, State::Consumed, State::Failed] {
         assert!(!state.may_become(State::Resuming), "{state:?}");
     }
-    for state in [State::Empty, State::Consumed, State::Failed] {
+    for state in [
+        State::Empty,
+        State::Resuming,
+        State::Consumed,
+        State::Failed,
+    ] {
         assert!(!state.may_become(State::Committed), "{state:?}");
     }
 }
