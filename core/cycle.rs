@@ -26,6 +26,7 @@
 mod bystanders;
 mod hold;
 mod lookout;
+mod marked;
 mod mounts;
 mod open;
 mod plan;
@@ -45,6 +46,7 @@ use crate::sys::trycell::{Restored, TryCell};
 use bystanders::Listed;
 use kernel::prelude::*;
 use lookout::Lookout;
+use marked::Marked;
 use plan::Plan;
 use resume::Resume;
 use save::Save;
@@ -59,8 +61,8 @@ struct State {
     save: Option<Save>,
     /// Filesystems that hold still until the end.
     held: Option<Frozen>,
-    /// A save that was undone but for the mark of its image.
-    marked: Option<Save>,
+    /// A save that is over but for the mark of its image.
+    marked: Option<Marked>,
     resume: Option<Resume>,
 }
 
@@ -156,7 +158,9 @@ fn say_why(engine: &Engine, error: Error, lookout: Option<&Lookout>) {
     let step = engine.progress.step();
     engine.fail(
         error,
-        format_args!("the kernel gave up in step {step}: a driver or task refused, or a wakeup event came"),
+        format_args!(
+            "the kernel gave up in step {step}: a driver or task refused, or a wakeup event came"
+        ),
     );
 }
 
@@ -278,10 +282,10 @@ impl Hooks for Cycle {
             engine.progress.enter(Step::Resumed);
         }
         if let Some(save) = state.save.take() {
-            match restored {
+            state.marked = match restored {
                 Some(_) => save.resumed(engine),
-                None => state.marked = save.undo(engine),
-            }
+                None => save.undo(engine),
+            };
         }
     }
 
@@ -289,15 +293,17 @@ impl Hooks for Cycle {
         let Ok(engine) = engine::get() else {
             return;
         };
-        let lookout = STATE.try_borrow().and_then(|mut state| state.lookout.take());
+        let lookout = STATE
+            .try_borrow()
+            .and_then(|mut state| state.lookout.take());
         if errno != 0 {
             say_why(engine, Error::from_errno(errno), lookout.as_ref());
         }
         if let Some(mut state) = STATE.try_borrow() {
             // Whatever comes after it may need them.
             state.held = None;
-            if let Some(save) = state.marked.take() {
-                save.unmark(engine);
+            if let Some(marked) = state.marked.take() {
+                marked.take_off(engine);
             }
             state.save = None;
             state.plan = None;

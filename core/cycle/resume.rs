@@ -120,9 +120,11 @@ fn may_resume(engine: &Engine, space: &dyn Space, sb: &mut Superblock, retry: bo
             retire(space, sb)?;
             Err(ENODEV)
         }
-        State::Resuming if !retry => Err(kept(
-            engine,
-            format_args!("a restore of this image was begun before and did not succeed"),
+        State::Resuming if !retry => Err(engine.fail(
+            errno::error(errno::EALREADY),
+            format_args!(
+                "a restore of this image was begun before, and how it ended is not known; it is kept: write \"erase\" to /sys/power/hibernate/image, unless you are certain that the machine did not come up from it and run since; only then write \"retry\" to /sys/power/hibernate/resume"
+            ),
         )),
         State::Committed if sb.attempts >= MOST_LOADS && !retry => {
             let times = sb.attempts;

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::bystanders::Bystanders;
+use super::marked::{self, Marked};
 use super::mounts::Mounts;
 use super::plan::Plan;
 use super::{get_superblock, put_superblock, room};
@@ -353,21 +354,21 @@ impl Save {
         self.record(Signature::Image)
     }
 
-    /// Takes the save back: the machine stays up. Tasks are frozen. Returns
-    /// what [`Save::unmark`] is to be asked of once they are thawed, if the mark
-    /// of the image could not be taken off.
-    pub(super) fn undo(mut self, engine: &Engine) -> Option<Save> {
+    /// Takes the save back: the machine stays up. Tasks are frozen. Returns what
+    /// is left to do once they are thawed, if the mark of the image could not be
+    /// taken off.
+    pub(super) fn undo(mut self, engine: &Engine) -> Option<Marked> {
         self.release();
         self.take_back(engine)
     }
 
     /// As [`Save::undo`], before there was a snapshot: the memory for the copies
     /// is still ours. User tasks are frozen, kernel threads run.
-    pub(super) fn give_up(self, engine: &Engine) -> Option<Save> {
+    pub(super) fn give_up(self, engine: &Engine) -> Option<Marked> {
         self.take_back(engine)
     }
 
-    fn take_back(mut self, engine: &Engine) -> Option<Save> {
+    fn take_back(mut self, engine: &Engine) -> Option<Marked> {
         let last = engine.report.last();
         let next = if last.errno == 0 {
             State::Empty
@@ -383,77 +384,73 @@ impl Save {
             State::Empty if self.bystanders.any() => State::Failed,
             _ => next,
         };
-        let result = self.advance(first);
-        if result.is_ok() {
-            if self.unmark_bystanders(engine) && first != next {
+        let advanced = self.superblock.advance(first).map_err(Error::from);
+        let result = engine
+            .report
+            .aside(|| advanced.and_then(|()| self.unmark(engine)));
+        match result {
+            Ok(true) if first != next => {
                 let _ = self.advance(next);
             }
-            self.space.give_back(FIRST_BLOCK);
-        } else if !marked {
-            engine.report.warn(format_args!(
+            Ok(_) => {}
+            Err(e) if marked => {
+                marked::later(engine, e);
+                return Some(Marked::Undone(self));
+            }
+            Err(_) => engine.report.warn(format_args!(
                 "the storage could not be told that the save failed; there is no image on it"
-            ));
-        } else {
-            return Some(self);
+            )),
         }
         None
     }
 
-    /// Takes the mark of the image off, where that failed before: the network
-    /// and the disks are back as far as they come back. Nothing is frozen. May
-    /// sleep.
-    pub(super) fn unmark(mut self, engine: &Engine) {
-        match self.record(Signature::Own) {
-            Ok(()) => {
-                pr_notice!(
-                    "the mark of the image was taken off the storage in the second attempt\n"
-                );
-                self.unmark_bystanders(engine);
-                self.space.give_back(FIRST_BLOCK);
-            }
-            Err(e) => {
-                pr_crit!(
-                    "the mark of the image could not be taken off the storage: do not resume from it\n"
-                );
-                // Without them it is refused, whoever tries.
-                self.unmark_bystanders(engine);
-                engine.fail(
-                    e,
-                    format_args!("the mark of the image could not be taken off the storage: do not resume from it"),
-                );
-            }
-        }
-    }
-
-    /// Tidies up in the restored kernel. Tasks are frozen.
+    /// Tidies up in the restored kernel. Tasks are frozen. Returns what is left
+    /// to do once they are thawed, if the mark of the image could not be taken
+    /// off.
     ///
     /// What this object knows is as old as the snapshot; only the identity of
     /// the image and the places of things are to be believed.
-    pub(super) fn resumed(mut self, engine: &Engine) {
+    pub(super) fn resumed(mut self, engine: &Engine) -> Option<Marked> {
         self.release();
-        let result = self.consume(engine);
-        match result {
+        match engine.report.aside(|| self.consume(engine)) {
             Ok(story) => engine
                 .report
                 .succeed(Step::Resumed, format_args!("{story}")),
             Err(e) => {
-                pr_crit!("resumed, but the mark of the image could not be taken off the storage\n");
-                engine.fail(
-                    e,
-                    format_args!(
-                        "resumed, but the mark of the image could not be taken off the storage"
-                    ),
-                );
+                marked::later(engine, e);
+                return Some(Marked::Restored(self));
             }
         }
+        None
     }
 
-    fn consume(&mut self, engine: &Engine) -> Result<Text<200>> {
+    /// Takes the mark off, in the system that saved; says whether those of all
+    /// bystanders are off, too. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// I/O errors; what the storage says.
+    pub(super) fn unmark(&mut self, engine: &Engine) -> Result<bool> {
+        let recorded = self.record(Signature::Own);
+        // Without them the image is refused, whoever tries.
+        let off = self.unmark_bystanders(engine);
+        recorded?;
+        self.space.give_back(FIRST_BLOCK);
+        Ok(off)
+    }
+
+    /// Takes the mark off, in the restored kernel, and returns what the kernels
+    /// that wrote and loaded the image left for this one. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` when there is no mark of ours, `ESTALE` for one of another image;
+    /// I/O errors; what the storage says.
+    pub(super) fn consume(&mut self, engine: &Engine) -> Result<Text<200>> {
         let (mut sb, _) = get_superblock(&*self.space)?.ok_or(ENODEV)?;
         if sb.image_id != self.superblock.image_id {
             return Err(errno::error(errno::ESTALE));
         }
-        // What the kernels that wrote and loaded the image left for this one.
         let story = Text::format(format_args!("resumed: {}", sb.reason()));
         sb.advance(State::Consumed)?;
         put_superblock(&*self.space, &mut sb, Signature::Own)?;
