@@ -29,6 +29,7 @@ mod lookout;
 mod marked;
 mod mounts;
 mod open;
+mod passed;
 mod plan;
 mod resume;
 mod room;

@@ -149,6 +149,7 @@ fn superblock() -> Superblock {
     sb.storage_word0 = u64::MAX;
     sb.storage_word1 = 1;
     sb.storage_private = [0xa5; superblock::PRIVATE_BYTES];
+    sb.passed_by = 0x1234;
     sb.set_failure(28, 4, "the storage was full");
     sb
 }

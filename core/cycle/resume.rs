@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::open::{self, Described, Refusal};
-use super::{bystanders, get_superblock, plan, put_superblock, retire, room};
+use super::{bystanders, get_superblock, passed, plan, put_superblock, retire, room};
 use crate::engine::{Engine, ResumeRequest};
 use crate::errno;
 use crate::image::superblock::{State, Superblock};
@@ -37,6 +37,15 @@ pub(super) struct Resume {
     stopped: Option<plan::Stopped>,
 }
 
+/// As [`open::find`]; what cannot be opened this boot goes on without.
+fn find(place: Place<'_>) -> Result<(Pinned<dyn Storage>, Arc<dyn Space>)> {
+    open::find(place).inspect_err(|&e| {
+        if e != ENODEV {
+            passed::record_at(place);
+        }
+    })
+}
+
 /// Opens the place that was asked for, or the one that settings and command
 /// line name. `resume=` may name what is no device to the kernel.
 fn search(
@@ -45,11 +54,11 @@ fn search(
     resume_file: &CStr,
 ) -> Result<(Pinned<dyn Storage>, Arc<dyn Space>)> {
     if let Some(r) = request.filter(|r| !r.target.is_empty()) {
-        return open::find(Place::Target(r.target.as_str()));
+        return find(Place::Target(r.target.as_str()));
     }
-    let result = open::with_place(engine, open::find);
+    let result = open::with_place(engine, find);
     match named(resume_file) {
-        Some(named) if is_nothing(&result) => open::find(Place::Target(named.as_str())),
+        Some(named) if is_nothing(&result) => find(Place::Target(named.as_str())),
         _ => result,
     }
 }
@@ -177,35 +186,59 @@ impl Resume {
         if signature == Signature::Own && sb.state.is_image() {
             return Err(forget(engine, &*space, &mut sb));
         }
-        may_resume(engine, &*space, &mut sb, request.is_some_and(|r| r.retry))?;
+        let retry = request.is_some_and(|r| r.retry);
+        match Resume::take(engine, &space, &mut sb, retry, tested) {
+            Ok(resume) => Ok(Resume {
+                _writer: writer,
+                ..resume
+            }),
+            Err(e) => {
+                if sb.state.is_image() {
+                    engine.fail(e, format_args!("the image could not be read; it is kept"));
+                }
+                if !tested {
+                    passed::record(&*space, &mut sb);
+                }
+                Err(e)
+            }
+        }
+    }
 
+    /// Decides whether the image that `sb` announces on `space` may be restored;
+    /// `tested` when it is that of a save in this boot.
+    fn take(
+        engine: &Engine,
+        space: &Arc<dyn Space>,
+        sb: &mut Superblock,
+        retry: bool,
+        tested: bool,
+    ) -> Result<Resume> {
+        may_resume(engine, &**space, sb, retry)?;
         let workers = plan::workers(engine.settings(|s| s.threads));
         let queue = IoQueue::new(read::buffers(workers), CHUNK_BYTES)?;
-        let described = open::describe(engine, space.clone(), &sb, &queue);
+        let (source, described) = open::describe(engine, space.clone(), sb, retry, &queue)
+            .map_err(|refusal| refuse(engine, &**space, sb, refusal))?;
         // Everything is frozen already where the image of this boot is tested.
-        if let (Ok((_, image)), false) = (&described, tested) {
-            room::make_for_load(image.commit.image_pages, workers);
+        if !tested {
+            room::make_for_load(described.commit.image_pages, workers);
         }
-        match described {
-            Ok((source, described)) => Ok(Resume {
-                stopped: match tested {
-                    true => None,
-                    false => Some(plan::Stopped::of_settings(engine)?),
-                },
-                reader: Reader {
-                    source: Arc::new(source, GFP_KERNEL)?,
-                    queue,
-                    workers,
-                    progress: engine.progress,
-                },
-                described,
-                superblock: sb,
-                begun: false,
-                destinations: None,
-                _writer: writer,
-            }),
-            Err(refusal) => Err(refuse(engine, &*space, sb, refusal)),
-        }
+        Ok(Resume {
+            stopped: match tested {
+                true => None,
+                false => Some(plan::Stopped::of_settings(engine)?),
+            },
+            reader: Reader {
+                source: Arc::new(source, GFP_KERNEL)?,
+                queue,
+                workers,
+                progress: engine.progress,
+            },
+            described,
+            superblock: sb.clone(),
+            begun: false,
+            destinations: None,
+            _writer: None,
+        })
     }
 }
 
@@ -232,11 +265,11 @@ fn forget(engine: &Engine, space: &dyn Space, sb: &mut Superblock) -> Error {
     ENODEV
 }
 
-fn refuse(engine: &Engine, space: &dyn Space, mut sb: Superblock, refusal: Refusal) -> Error {
+fn refuse(engine: &Engine, space: &dyn Space, sb: &mut Superblock, refusal: Refusal) -> Error {
     match refusal {
         Refusal::Kept(e) => e,
         Refusal::Dead(e) => {
-            if retire(space, &mut sb).is_err() {
+            if retire(space, sb).is_err() {
                 pr_err!("the superblock of the image could not be cleared\n");
             }
             e
@@ -253,7 +286,7 @@ fn refuse(engine: &Engine, space: &dyn Space, mut sb: Superblock, refusal: Refus
                 errno::error(why.errno()),
                 format_args!("the image is damaged: {why}; it is not restored"),
             );
-            condemn(engine, space, &mut sb);
+            condemn(engine, space, sb);
             e
         }
     }
@@ -329,6 +362,7 @@ impl Resume {
     fn begin(&mut self, engine: &Engine) -> Result {
         self.superblock.attempts = self.superblock.attempts.saturating_add(1);
         self.record_again().map_err(|e| {
+            self.superblock.attempts = self.superblock.attempts.saturating_sub(1);
             engine.fail(
                 e,
                 format_args!("the attempt could not be recorded; the image is kept"),
@@ -398,18 +432,36 @@ impl Resume {
         };
         engine.fail(error, format_args!("{why}"));
         self.superblock.attempts = self.superblock.attempts.saturating_sub(1);
+        self.note_passed();
         if self.record_again().is_err() {
             pr_err!("the end of the attempt could not be recorded\n");
         }
         error
     }
 
+    /// Notes in the superblock, which is written next, that this boot goes on
+    /// without the image. One that only tests its own image does not.
+    fn note_passed(&mut self) {
+        if self.stopped.is_some() {
+            passed::note(&mut self.superblock);
+        }
+    }
+
     /// Called when the restore did not happen. Tasks may be frozen.
     pub(super) fn close(mut self, engine: &Engine, errno: i32) {
+        let error = Error::from_errno(errno);
         if !self.begun {
+            if engine.report.last().errno == 0 {
+                engine.fail(
+                    error,
+                    format_args!("the kernel gave the resume up before the image was loaded: a task or driver refused; the image is kept"),
+                );
+            }
+            if self.stopped.is_some() {
+                passed::record(&*self.space(), &mut self.superblock);
+            }
             return;
         }
-        let error = Error::from_errno(errno);
         engine.fail(
             error,
             format_args!(
@@ -422,6 +474,7 @@ impl Resume {
             Step::Restore as u32,
             last.sentence.as_str(),
         );
+        self.note_passed();
         if self.record_again().is_err() {
             pr_err!("the failed attempt could not be recorded\n");
         }

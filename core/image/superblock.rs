@@ -134,6 +134,9 @@ pub struct Superblock {
     pub last_step: u32,
     /// For the storage, opaque.
     pub storage_private: [u8; PRIVATE_BYTES],
+    /// Number of the first boot that looked at the image and went on without it, or 0. Each boot
+    /// makes its own, at random.
+    pub passed_by: u64,
     // Invariant: clean UTF-8 without control characters, padded with NULs.
     reason: [u8; REASON_BYTES],
 }
@@ -154,6 +157,7 @@ impl Superblock {
             last_errno: 0,
             last_step: 0,
             storage_private: [0; PRIVATE_BYTES],
+            passed_by: 0,
             reason: [0; REASON_BYTES],
         }
     }
@@ -223,6 +227,7 @@ impl Superblock {
         w.u32(self.last_step)?;
         w.bytes(&self.reason)?;
         w.bytes(&self.storage_private)?;
+        w.u64(self.passed_by)?;
         w.zeros_to(BYTES)?;
         seal(out, CRC_AT)?;
         Ok(())
@@ -262,6 +267,7 @@ impl Superblock {
             last_step: r.u32()?,
             reason: r.array()?,
             storage_private: r.array()?,
+            passed_by: r.u64()?,
         };
         r.zeros(r.rest().len())?;
         Reader::new(&found.reason).text(REASON_BYTES)?;

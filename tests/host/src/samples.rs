@@ -90,6 +90,7 @@ pub fn superblock() -> Superblock {
     sb.storage_word0 = 0x1122_3344_5566_7788;
     sb.storage_word1 = 0x99aa_bbcc_ddee_ff00;
     sb.storage_private = [0x5a; superblock::PRIVATE_BYTES];
+    sb.passed_by = 0x0123_4567_89ab_cdef;
     sb.set_failure(95, 3, "the image was made by another kernel, 6.12.116");
     sb
 }

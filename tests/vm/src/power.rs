@@ -110,8 +110,18 @@ fn cut_boot_at(vm: &mut Vm, text: &str) -> Result<()> {
 ///
 /// When it does not.
 pub fn retry(vm: &mut Vm) -> Result<()> {
+    resume_by(vm, "retry")
+}
+
+/// Writes `value` to `resume` in a new system, and checks that the one which
+/// hibernated goes on.
+///
+/// # Errors
+///
+/// When it does not.
+pub fn resume_by(vm: &mut Vm, value: &str) -> Result<()> {
     let from = vm.log()?.len();
-    vm.send(&format!("echo retry > {FOLDER}/resume"))?;
+    vm.send(&format!("echo {value} > {FOLDER}/resume"))?;
     // Then the agent of the new system is gone.
     let timeout = Duration::from_secs(120);
     vm.log()?.wait_for("kB of memory in", from, timeout)?;

@@ -153,7 +153,8 @@ fn superblock_table() {
             "storage_private",
             whole(&|sb| sb.storage_private = [1; superblock::PRIVATE_BYTES]),
         ),
-        ("reserved", Fixed(vec![0; 128])),
+        ("passed_by", whole(&|sb| sb.passed_by = u64::MAX)),
+        ("reserved", Fixed(vec![0; 120])),
     ];
     compare("Superblock", &bytes(&|_| ()), changes);
 }

@@ -77,6 +77,7 @@ fn superblock_and_header() {
         "the image was made by another kernel, 6.12.116"
     );
     assert_eq!(sb.storage_private, [0x5a; 64]);
+    assert_eq!(sb.passed_by, 0x0123_4567_89ab_cdef);
 
     let bytes = vector("header.bin");
     let header = header::Header::decode(&bytes).unwrap();

@@ -8,7 +8,7 @@ use dormouse_host::samples;
 use proptest::prelude::*;
 
 fn any_superblock() -> impl Strategy<Value = Superblock> {
-    let words = any::<([u64; 6], [u32; 3], i64, [u8; 16])>();
+    let words = any::<([u64; 7], [u32; 3], i64, [u8; 16])>();
     let rest = (0usize..6, any::<String>(), any::<[[u8; 32]; 2]>());
     (words, rest).prop_map(|((wide, narrow, saved_at, id), (state, reason, private))| {
         let mut sb = Superblock::new();
@@ -22,6 +22,7 @@ fn any_superblock() -> impl Strategy<Value = Superblock> {
         sb.storage_word0 = wide[3];
         sb.storage_word1 = wide[4];
         sb.storage_private.copy_from_slice(&private.concat());
+        sb.passed_by = wide[5];
         sb.set_failure(narrow[1], narrow[2], &reason);
         sb
     })
@@ -83,7 +84,7 @@ fn refusals() {
     assert_eq!(sealed(|b| b[96] = b'\n'), Err(Error::BadText));
     assert_eq!(sealed(|b| b[96] = 0xff), Err(Error::BadText));
     assert_eq!(sealed(|b| b[255] = b'x'), Err(Error::BadText));
-    assert_eq!(sealed(|b| b[320] = 1), Err(Error::NotZero));
+    assert_eq!(sealed(|b| b[328] = 1), Err(Error::NotZero));
     assert_eq!(sealed(|b| b[447] = 1), Err(Error::NotZero));
     assert_eq!(sealed(|_| ()), Ok(Some(samples::superblock())));
 }
