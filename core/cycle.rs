@@ -165,6 +165,21 @@ fn say_why(engine: &Engine, error: Error, lookout: Option<&Lookout>) {
     );
 }
 
+/// Says what there was in a cycle in which nothing was saved and nothing failed.
+fn tested(engine: &Engine) {
+    let step = engine.progress.step();
+    match hibernate::pm_test() {
+        Some(level) => engine.report.succeed(
+            step,
+            format_args!("a test run with pm_test at {level}: nothing was saved, and all goes on as before"),
+        ),
+        None => engine.report.succeed(
+            step,
+            format_args!("nothing was saved, and all goes on as before"),
+        ),
+    }
+}
+
 impl Hooks for Cycle {
     fn begin(&self) -> Result {
         let engine = engine::get()?;
@@ -308,6 +323,9 @@ impl Hooks for Cycle {
             }
             state.save = None;
             state.plan = None;
+        }
+        if engine.report.last().sentence.is_empty() {
+            tested(engine);
         }
         // That was for this save.
         engine.requests(|r| r.after_save = AfterSave::Mode);

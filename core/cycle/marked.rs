@@ -12,6 +12,7 @@
 use super::save::Save;
 use crate::engine::Engine;
 use crate::errno;
+use crate::image::superblock::Figures;
 use crate::progress::Step;
 use crate::sys::time;
 use kernel::prelude::*;
@@ -30,6 +31,22 @@ const PATIENCE_NS: u64 = 15_000_000_000;
 
 /// What to do about an image whose mark stays.
 const STALE: &str = "the image is older than the system by now and must not be resumed: write \"erase\" to /sys/power/hibernate/image, and boot with noresume until that has worked";
+
+/// Says that this is the restored kernel, and what the kernels that saved and
+/// loaded it left for it. May sleep.
+pub(super) fn back(engine: &Engine, figures: &Figures) {
+    engine.stats.recall(figures);
+    engine.report.succeed(
+        Step::Resumed,
+        format_args!(
+            "the system is back: saved {} kB in {} ms, {} kB stored, loaded in {} ms",
+            figures.image_pages.saturating_mul(4),
+            figures.write_ns / 1_000_000,
+            figures.stored_bytes / 1024,
+            figures.load_ns / 1_000_000
+        ),
+    );
+}
 
 /// Says that there will be a second attempt. May sleep.
 pub(super) fn later(engine: &Engine, e: Error) {
@@ -66,12 +83,8 @@ impl Marked {
             }
             Marked::Restored(mut save) => {
                 let result = patiently(engine, || save.consume(engine));
-                let result = result.map(|story| {
-                    engine
-                        .report
-                        .succeed(Step::Resumed, format_args!("{story}"))
-                });
-                (result, "resumed, but")
+                let result = result.map(|figures| back(engine, &figures));
+                (result, "the system is back, but")
             }
         };
         match result {

@@ -340,7 +340,7 @@ impl Resume {
         engine.stats.in_place_pages.set(in_place as u64);
         let kb = self.described.commit.image_pages.saturating_mul(4);
         let ms = ns / 1_000_000;
-        self.hand_over(ms).map_err(|e| self.failed(engine, e))?;
+        self.hand_over(engine).map_err(|e| self.failed(engine, e))?;
         #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
         if self.stopped.is_some() {
             // Nor shall the restored system find it in memory that it takes
@@ -384,12 +384,10 @@ impl Resume {
     /// without a word will not try this image again by itself. That record is
     /// the last thing that can fail, and only then the state is changed here, so
     /// an attempt that ends before it leaves the state as it was.
-    fn hand_over(&mut self, ms: u64) -> Result {
-        let story = Text::<160>::format(format_args!(
-            "{}, loaded in {ms} ms",
-            self.superblock.reason()
-        ));
-        self.superblock.set_reason(story.as_str());
+    fn hand_over(&mut self, engine: &Engine) -> Result {
+        let (load_ns, in_place) = (&engine.stats.load_ns, &engine.stats.in_place_pages);
+        self.superblock.figures.load_ns = load_ns.get();
+        self.superblock.figures.in_place_pages = in_place.get();
         self.destinations.as_ref().ok_or(EINVAL)?.arm()?;
         let mut begun = self.superblock.clone();
         begun.advance(State::Resuming)?;

@@ -14,7 +14,7 @@ use crate::errno;
 use crate::freezer::Kept;
 use crate::image::commit::Commit;
 use crate::image::header::{self, Facts, HeaderBuilder};
-use crate::image::superblock::{State, Superblock};
+use crate::image::superblock::{Figures, State, Superblock};
 use crate::image::{ImageId, BLOCK};
 use crate::pipeline::crew::Crew;
 use crate::pipeline::io;
@@ -25,7 +25,6 @@ use crate::storage::{Signature, Space, Storage};
 use crate::sys::buf::Buf;
 use crate::sys::pages::{CopyPages, Use};
 use crate::sys::{hibernate, random, time, uts};
-use crate::text::Text;
 use crate::transform::{Authenticator, Kind, Transform};
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -259,12 +258,8 @@ impl Save {
             .map_err(|e| self.blame(engine, e))?;
         engine.progress.stop();
         let ns = engine.progress.elapsed_ns();
-        let s = &engine.stats;
-        s.image_pages.set(commit.image_pages);
-        s.fill_pages.set(commit.fill_pages);
-        s.frames.set(commit.frames);
-        s.stored_bytes.set(commit.stored_bytes);
-        s.write_ns.set(ns);
+        engine.stats.recall(&self.superblock.figures);
+        engine.stats.write_ns.set(ns);
         let kb = commit.image_pages.saturating_mul(4);
         let ms = ns / 1_000_000;
         engine.report.succeed(
@@ -341,13 +336,15 @@ impl Save {
         commit.encode(bytes)?;
         io::write_all(&*self.space, job.queue(), COMMIT_BLOCK, &self.commit)?;
         self.space.flush()?;
-        let story = Text::<120>::format(format_args!(
-            "saved {} kB in {} ms, {} kB stored",
-            commit.image_pages.saturating_mul(4),
-            engine.progress.elapsed_ns() / 1_000_000,
-            commit.stored_bytes / 1024
-        ));
-        self.superblock.set_reason(story.as_str());
+        self.superblock.figures = Figures {
+            image_pages: commit.image_pages,
+            fill_pages: commit.fill_pages,
+            frames: commit.frames,
+            stored_bytes: commit.stored_bytes,
+            atomic_ns: self.atomic_ns,
+            write_ns: engine.progress.elapsed_ns(),
+            ..Figures::default()
+        };
         self.facts.mounts.unchanged(engine, &self.facts.kept)?;
         self.bystanders.mark(engine)?;
         self.superblock.advance(State::Committed)?;
@@ -413,9 +410,7 @@ impl Save {
     pub(super) fn resumed(mut self, engine: &Engine) -> Option<Marked> {
         self.release();
         match engine.report.aside(|| self.consume(engine)) {
-            Ok(story) => engine
-                .report
-                .succeed(Step::Resumed, format_args!("{story}")),
+            Ok(figures) => marked::back(engine, &figures),
             Err(e) => {
                 marked::later(engine, e);
                 return Some(Marked::Restored(self));
@@ -446,17 +441,16 @@ impl Save {
     ///
     /// `ENODEV` when there is no mark of ours, `ESTALE` for one of another image;
     /// I/O errors; what the storage says.
-    pub(super) fn consume(&mut self, engine: &Engine) -> Result<Text<200>> {
+    pub(super) fn consume(&mut self, engine: &Engine) -> Result<Figures> {
         let (mut sb, _) = get_superblock(&*self.space)?.ok_or(ENODEV)?;
         if sb.image_id != self.superblock.image_id {
             return Err(errno::error(errno::ESTALE));
         }
-        let story = Text::format(format_args!("resumed: {}", sb.reason()));
         sb.advance(State::Consumed)?;
         put_superblock(&*self.space, &mut sb, Signature::Own)?;
         self.unmark_bystanders(engine);
         self.space.give_back(FIRST_BLOCK);
-        Ok(story)
+        Ok(sb.figures)
     }
 
     /// Lets go of the copies, which the kernel has freed by now, and of the

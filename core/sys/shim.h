@@ -290,6 +290,7 @@ s64 dormouse_arch_header_save(void *bytes, size_t size);
 int dormouse_arch_header_restore(const void *bytes, size_t len);
 bool dormouse_resume_device(u32 *dev, u64 *block);
 void dormouse_set_resume_device(u32 dev, u64 block);
+const char *dormouse_pm_test(void);
 
 /* shim_tasks.c */
 

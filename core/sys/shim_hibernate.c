@@ -285,3 +285,27 @@ void dormouse_set_resume_device(u32 dev, u64 block)
 	swsusp_resume_device = dev;
 	swsusp_resume_block = block;
 }
+
+/**
+ * dormouse_pm_test - Get the level of /sys/power/pm_test.
+ *
+ * Context: With system_transition_mutex held.
+ * Return: Its name there, or NULL if transitions are not tests.
+ */
+const char *dormouse_pm_test(void)
+{
+	switch (pm_test_level) {
+	case TEST_CORE:
+		return "core";
+	case TEST_CPUS:
+		return "processors";
+	case TEST_PLATFORM:
+		return "platform";
+	case TEST_DEVICES:
+		return "devices";
+	case TEST_FREEZER:
+		return "freezer";
+	default:
+		return NULL;
+	}
+}

@@ -308,3 +308,12 @@ pub fn set_resume_device(place: ResumeDevice) {
     // SAFETY: Plain values.
     unsafe { ffi::dormouse_set_resume_device(place.dev.0, place.block) };
 }
+
+/// The level of `/sys/power/pm_test`, at which a transition stops and goes back; `None` when there
+/// is none. Any context, but it may change outside of the [`Hooks`].
+pub fn pm_test() -> Option<&'static CStr> {
+    // SAFETY: No requirements.
+    let level = unsafe { ffi::dormouse_pm_test() };
+    // SAFETY: It is null or a string literal.
+    (!level.is_null()).then(|| unsafe { CStr::from_char_ptr(level) })
+}

@@ -143,7 +143,7 @@ fn cycle(lab: &Lab, encryptor: &str) -> Result<()> {
     // And in the same boot, where the kernel that loads it still has all keys.
     vm.run("echo test_resume > /sys/power/disk && echo disk > /sys/power/state")?;
     vm.run("guest work verify")?;
-    expect_result(&mut vm, 0, &["resumed: saved", "loaded in"])?;
+    expect_result(&mut vm, 0, &["the system is back: saved", "loaded in"])?;
     vm.assert_clean()
 }
 
@@ -297,7 +297,7 @@ fn key_ends(lab: &Lab) -> Result<()> {
     refused(&mut vm, &set_it, "Required key not available")?;
     vm.run(save)?;
     vm.run("guest work verify")?;
-    expect_result(&mut vm, 0, &["resumed: saved"])?;
+    expect_result(&mut vm, 0, &["the system is back: saved"])?;
     vm.assert_clean()
 }
 

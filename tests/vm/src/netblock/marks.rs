@@ -65,7 +65,7 @@ pub fn restored(lab: &Lab) -> Result<()> {
     vm.run("guest work verify")?;
     let result = get(&mut vm, "last_result")?;
     ensure!(
-        result.contains("resumed, but the mark of the image") && result.contains(ERASE),
+        result.contains("the system is back, but the mark of the image") && result.contains(ERASE),
         "last_result is {result}"
     );
     // A boot that does not know that the system went on takes no risk.
