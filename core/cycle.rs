@@ -223,6 +223,14 @@ impl Hooks for Cycle {
         let engine = engine::get()?;
         engine.progress.enter(Step::Prepare);
         engine.go_on()?;
+        // The kernel has asked before tasks were frozen. Secret memory that came
+        // since would be in the image, in clear.
+        if !hibernate::hibernation_available() {
+            return Err(engine.fail(
+                EPERM,
+                format_args!("hibernation is not allowed any more: a process has made secret memory, or the kernel was locked down, while tasks were being frozen"),
+            ));
+        }
         let mut state = STATE.try_borrow().ok_or(EBUSY)?;
         if let Some(lookout) = &state.lookout {
             lookout.user_is_frozen();
