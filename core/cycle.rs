@@ -390,4 +390,21 @@ impl Hooks for Cycle {
         };
         engine.progress.enter(next);
     }
+
+    fn announced(&self, restore: bool) -> Result {
+        let engine = engine::get()?;
+        let ours = STATE.try_borrow().is_some_and(|state| match restore {
+            false => state.plan.is_some(),
+            true => state.resume.is_some(),
+        });
+        if ours || seal::wanted(engine).is_none() {
+            return Ok(());
+        }
+        engine.report.clear();
+        let what = if restore { "restored" } else { "saved" };
+        Err(engine.fail(
+            EPERM,
+            format_args!("an image in clear was about to be {what} without Dormouse, through /dev/snapshot for example: the setting encryptor forbids it, and none allows it"),
+        ))
+    }
 }

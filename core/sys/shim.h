@@ -251,6 +251,8 @@ bool dormouse_task_name(s32 pid, char *name, size_t size);
  * @check: See there.
  * @read: See there.
  * @close: See there.
+ * @announced: Asked when PM notifiers are told that an image is about to be
+ *	saved, or restored, by whomever. May sleep. An error makes that fail.
  */
 struct dormouse_hooks {
 	int (*begin)(void *ctx);
@@ -263,6 +265,7 @@ struct dormouse_hooks {
 	int (*check)(void *ctx, const char *resume_file, bool reset);
 	int (*read)(void *ctx, bool *platform_mode);
 	void (*close)(void *ctx, int error);
+	int (*announced)(void *ctx, bool restore);
 };
 
 /**
