@@ -27,8 +27,10 @@ mod bystanders;
 mod hold;
 mod late;
 mod lookout;
+mod marked;
 mod mounts;
 mod open;
+mod passed;
 mod plan;
 mod resume;
 mod room;
@@ -48,6 +50,7 @@ use bystanders::Listed;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use lookout::Lookout;
+use marked::Marked;
 use plan::Plan;
 use resume::Resume;
 use save::Save;
@@ -62,8 +65,8 @@ struct State {
     save: Option<Save>,
     /// Filesystems that hold still until the end.
     held: Option<Frozen>,
-    /// A save that was undone but for what the storage says of it.
-    marked: Option<Save>,
+    /// A save that is over but for the mark of its image.
+    marked: Option<Marked>,
     resume: Option<Resume>,
 }
 
@@ -159,8 +162,27 @@ fn say_why(engine: &Engine, error: Error, lookout: Option<&Lookout>) {
     let step = engine.progress.step();
     engine.fail(
         error,
-        format_args!("the kernel gave up in step {step}: a driver or task refused, or a wakeup event came"),
+        format_args!(
+            "the kernel gave up in step {step}: a driver or task refused, or a wakeup event came"
+        ),
     );
+}
+
+/// Says what there was in a cycle in which nothing was saved and nothing failed.
+fn tested(engine: &Engine) {
+    let step = engine.progress.step();
+    match hibernate::pm_test() {
+        Some(level) => engine.report.succeed(
+            step,
+            format_args!(
+                "a test run with pm_test at {level}: nothing was saved, and all goes on as before"
+            ),
+        ),
+        None => engine.report.succeed(
+            step,
+            format_args!("nothing was saved, and all goes on as before"),
+        ),
+    }
 }
 
 impl Hooks for Cycle {
@@ -207,6 +229,14 @@ impl Hooks for Cycle {
         let engine = engine::get()?;
         engine.progress.enter(Step::Prepare);
         engine.go_on()?;
+        // The kernel has asked before tasks were frozen. Secret memory that came
+        // since would be in the image, in clear.
+        if !hibernate::hibernation_available() {
+            return Err(engine.fail(
+                EPERM,
+                format_args!("hibernation is not allowed any more: a process has made secret memory, or the kernel was locked down, while tasks were being frozen"),
+            ));
+        }
         let mut state = STATE.try_borrow().ok_or(EBUSY)?;
         if let Some(lookout) = &state.lookout {
             lookout.user_is_frozen();
@@ -291,10 +321,10 @@ impl Hooks for Cycle {
             engine.progress.enter(Step::Resumed);
         }
         if let Some(save) = state.save.take() {
-            match restored {
+            state.marked = match restored {
                 Some(_) => save.resumed(engine),
-                None => state.marked = save.undo(engine),
-            }
+                None => save.undo(engine),
+            };
         }
     }
 
@@ -302,18 +332,23 @@ impl Hooks for Cycle {
         let Ok(engine) = engine::get() else {
             return;
         };
-        let lookout = STATE.try_borrow().and_then(|mut state| state.lookout.take());
+        let lookout = STATE
+            .try_borrow()
+            .and_then(|mut state| state.lookout.take());
         if errno != 0 {
             say_why(engine, Error::from_errno(errno), lookout.as_ref());
         }
         if let Some(mut state) = STATE.try_borrow() {
             // Whatever comes after it may need them.
             state.held = None;
-            if let Some(save) = state.marked.take() {
-                late::unmark(engine, save, state.plan.as_ref());
+            if let Some(marked) = state.marked.take() {
+                marked.take_off(engine, state.plan.as_ref());
             }
             state.save = None;
             state.plan = None;
+        }
+        if engine.report.last().sentence.is_empty() {
+            tested(engine);
         }
         // That was for this save.
         engine.requests(|r| r.after_save = AfterSave::Mode);
@@ -373,5 +408,22 @@ impl Hooks for Cycle {
             Step::Idle
         };
         engine.progress.enter(next);
+    }
+
+    fn announced(&self, restore: bool) -> Result {
+        let engine = engine::get()?;
+        let ours = STATE.try_borrow().is_some_and(|state| match restore {
+            false => state.plan.is_some(),
+            true => state.resume.is_some(),
+        });
+        if ours || seal::wanted(engine).is_none() {
+            return Ok(());
+        }
+        engine.report.clear();
+        let what = if restore { "restored" } else { "saved" };
+        Err(engine.fail(
+            EPERM,
+            format_args!("an image in clear was about to be {what} without Dormouse, through /dev/snapshot for example: the setting encryptor forbids it, and none allows it"),
+        ))
     }
 }

@@ -135,6 +135,26 @@ impl Report {
         result
     }
 
+    /// Runs `f`, of whose failure the caller speaks: what is said meanwhile is in
+    /// the log alone, and the outcome stays. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// That of `f`.
+    pub fn aside<R>(&self, f: impl FnOnce() -> Result<R>) -> Result<R> {
+        let before = core::mem::replace(&mut *self.last.lock(), Outcome::new());
+        let result = f();
+        *self.last.lock() = before;
+        result
+    }
+
+    /// Records why the cycle fails, also where a reason is there already: what
+    /// has to be done about this one is more urgent. Returns `error`. May sleep.
+    pub fn fail_above_all(&self, error: Error, why: fmt::Arguments<'_>) -> Error {
+        self.clear();
+        self.fail(error, why)
+    }
+
     /// Records a success. May sleep.
     pub fn succeed(&self, step: Step, what: fmt::Arguments<'_>) {
         let outcome = Outcome {

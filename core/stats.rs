@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::image::superblock::Figures;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -64,6 +65,21 @@ macro_rules! stats {
             }
         }
     };
+}
+
+impl Stats {
+    /// Takes over what the kernels that saved and loaded the image have left in
+    /// the superblock. Any context.
+    pub fn recall(&self, figures: &Figures) {
+        self.image_pages.set(figures.image_pages);
+        self.fill_pages.set(figures.fill_pages);
+        self.frames.set(figures.frames);
+        self.stored_bytes.set(figures.stored_bytes);
+        self.atomic_ns.set(figures.atomic_ns);
+        self.write_ns.set(figures.write_ns);
+        self.load_ns.set(figures.load_ns);
+        self.in_place_pages.set(figures.in_place_pages);
+    }
 }
 
 stats! {

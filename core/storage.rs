@@ -179,6 +179,19 @@ pub trait Storage: Send + Sync {
     /// holds is damaged, or an I/O error.
     fn open(&self, place: Place<'_>) -> Result<Arc<dyn Space>>;
 
+    /// Opens nothing but the superblock of what `place` holds, after
+    /// [`Storage::open`] has refused it; the space need have no blocks. May
+    /// sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` when `place` holds nothing of ours, or where the superblock
+    /// alone is of no use; I/O errors.
+    fn open_mark(&self, place: Place<'_>) -> Result<Arc<dyn Space>> {
+        let _ = place;
+        Err(ENODEV)
+    }
+
     /// Ends what goes on in the background: a cycle begins, and nothing may be
     /// under way when the snapshot is taken or a restore begins. May sleep for
     /// some seconds.

@@ -9,8 +9,8 @@
 
 #![forbid(unsafe_code)]
 
+use super::marked::Marked;
 use super::plan::Plan;
-use super::save::Save;
 use crate::engine::{self, Engine};
 use crate::sys::thread::Thread;
 use crate::sys::time;
@@ -39,34 +39,20 @@ pub(super) fn check(engine: &Engine) -> Result {
     }
 }
 
-/// Tells the storage of `save`, which was made by `plan`, that there is no image;
-/// again in the background, if the storage may have the mark of one and does not
-/// listen. Nothing is frozen. May sleep.
-pub(super) fn unmark(engine: &Engine, mut save: Save, plan: Option<&Plan>) {
-    let Err(e) = save.unmark(engine) else {
-        return;
-    };
-    if !save.is_marked() {
-        engine.report.warn(format_args!(
-            "the storage could not be told that the save failed; there is no image on it"
-        ));
-        return;
-    }
-    pr_crit!("the mark of the image could not be taken off the storage: do not resume from it\n");
-    engine.fail(
-        e,
-        format_args!("the mark of the image could not be taken off the storage: do not resume from it"),
-    );
+/// Tries on in the background to take the mark of an image off, which was made by
+/// `plan`. Nothing is frozen. May sleep.
+pub(super) fn go_on(mut marked: Marked, plan: Option<&Plan>) {
     // The thread runs code of the writer.
     if let Some(plan) = plan {
         plan.stay_loaded();
     }
     TRYING.store(true, Ordering::Release);
     let trying = Thread::spawn(kernel::c_str!("dormouse_unmark"), move || {
-        while engine::get().and_then(|e| save.unmark(e)).is_err() {
+        while engine::get().and_then(|e| marked.attempt(e)).is_err() {
             time::sleep_ms(PAUSE_MS);
         }
-        drop(save);
+        pr_notice!("the mark of the image was taken off the storage after all\n");
+        drop(marked);
         TRYING.store(false, Ordering::Release);
     });
     match trying {

@@ -240,13 +240,14 @@ fn now(was: &Mounted<'_>) -> Result<Now> {
 }
 
 /// Checks that no filesystem of the system that `header` describes was mounted
-/// since. May sleep.
+/// since. One that is not seen is taken on trust, unless `all`. May sleep.
 ///
 /// # Errors
 ///
-/// `ESTALE` for one that was, with the reason recorded; `E2BIG` for too many
-/// devices, `ENOMEM`.
-pub(super) fn check(engine: &Engine, header: &Header<'_>) -> Result {
+/// `ESTALE` for one that was, `EALREADY` for one that is not seen, with the
+/// reason recorded; `E2BIG` for too many devices, `ENOMEM`.
+pub(super) fn check(engine: &Engine, header: &Header<'_>, all: bool) -> Result {
+    let mut unseen = None;
     for was in header.mounted() {
         let uuid = Uuid(was.uuid);
         let now = now(&was).map_err(|e| {
@@ -265,6 +266,9 @@ pub(super) fn check(engine: &Engine, header: &Header<'_>) -> Result {
                     format_args!("the filesystem on {name} (UUID {uuid}) was mounted since the image was saved, so to resume would damage it; the image is kept: write \"erase\" to /sys/power/hibernate/image"),
                 ));
             }
+            Now::Gone if all => {
+                unseen.get_or_insert(was);
+            }
             Now::Gone => pr_notice!(
                 "the filesystem with UUID {} that was on {} is not there, so nobody knows whether it was mounted since the image was saved\n",
                 uuid,
@@ -272,5 +276,14 @@ pub(super) fn check(engine: &Engine, header: &Header<'_>) -> Result {
             ),
         }
     }
-    Ok(())
+    match unseen {
+        None => Ok(()),
+        Some(was) => {
+            let (uuid, name) = (Uuid(was.uuid), was.name);
+            Err(engine.fail(
+                errno::error(errno::EALREADY),
+                format_args!("a boot went on without this image, and the filesystem with UUID {uuid} that was on {name} cannot be seen now: whether it was mounted since is not known; the image is kept: write \"retry\" to /sys/power/hibernate/resume if it was not, otherwise \"erase\" to /sys/power/hibernate/image"),
+            ))
+        }
+    }
 }

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::seal::{self, Seal};
-use super::{bystanders, get_superblock, mounts, retire};
+use super::{bystanders, get_superblock, mounts, passed, retire};
 use crate::engine::Engine;
 use crate::errno;
 use crate::image::commit::Commit;
@@ -149,7 +149,8 @@ fn suits(engine: &Engine, header: &Header<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Reads and checks what describes the image that `sb` announces. May sleep.
+/// Reads and checks what describes the image that `sb` announces; `retry` when
+/// somebody has asked for it all the same. May sleep.
 ///
 /// # Errors
 ///
@@ -158,6 +159,7 @@ pub(super) fn describe(
     engine: &Engine,
     space: Arc<dyn Space>,
     sb: &Superblock,
+    retry: bool,
     queue: &IoQueue,
 ) -> Result<(Source, Described), Refusal> {
     let mut area = Buf::new(header::AREA_BYTES)?;
@@ -183,7 +185,8 @@ pub(super) fn describe(
     if seal.vouches() {
         suits(engine, &header)?;
     }
-    mounts::check(engine, &header).map_err(Refusal::Kept)?;
+    let all = passed::by_another_boot(sb) && !retry;
+    mounts::check(engine, &header, all).map_err(Refusal::Kept)?;
     bystanders::check(engine, &header)?;
     if commit.image_pages > facts.ram_pages
         || commit.frames > commit.data_pages.saturating_add(commit.index_frames)
@@ -293,6 +296,9 @@ pub fn inspect(place: Place<'_>, out: &mut dyn Write) -> Result {
     }
     say(out, format_args!("saved_at: {}\n", sb.saved_at))?;
     say(out, format_args!("attempts: {}\n", sb.attempts))?;
+    if sb.passed_by != 0 {
+        say(out, format_args!("passed: a boot went on without it\n"))?;
+    }
     if sb.last_errno != 0 {
         let errno = i64::from(sb.last_errno).wrapping_neg();
         say(out, format_args!("last_failure: {errno} {}\n", sb.reason()))?;

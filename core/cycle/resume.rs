@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::open::{self, Described, Refusal};
-use super::{bystanders, get_superblock, plan, put_superblock, retire, room};
+use super::{bystanders, get_superblock, passed, plan, put_superblock, retire, room};
 use crate::engine::{Engine, ResumeRequest};
 use crate::errno;
 use crate::image::superblock::{State, Superblock};
@@ -37,6 +37,15 @@ pub(super) struct Resume {
     stopped: Option<plan::Stopped>,
 }
 
+/// As [`open::find`]; what cannot be opened this boot goes on without.
+fn find(place: Place<'_>) -> Result<(Pinned<dyn Storage>, Arc<dyn Space>)> {
+    open::find(place).inspect_err(|&e| {
+        if e != ENODEV {
+            passed::record_at(place);
+        }
+    })
+}
+
 /// Opens the place that was asked for, or the one that settings and command
 /// line name. `resume=` may name what is no device to the kernel.
 fn search(
@@ -45,11 +54,11 @@ fn search(
     resume_file: &CStr,
 ) -> Result<(Pinned<dyn Storage>, Arc<dyn Space>)> {
     if let Some(r) = request.filter(|r| !r.target.is_empty()) {
-        return open::find(Place::Target(r.target.as_str()));
+        return find(Place::Target(r.target.as_str()));
     }
-    let result = open::with_place(engine, open::find);
+    let result = open::with_place(engine, find);
     match named(resume_file) {
-        Some(named) if is_nothing(&result) => open::find(Place::Target(named.as_str())),
+        Some(named) if is_nothing(&result) => find(Place::Target(named.as_str())),
         _ => result,
     }
 }
@@ -120,9 +129,11 @@ fn may_resume(engine: &Engine, space: &Arc<dyn Space>, sb: &mut Superblock, retr
             retire(space, sb)?;
             Err(ENODEV)
         }
-        State::Resuming if !retry => Err(kept(
-            engine,
-            format_args!("a restore of this image was begun before and did not succeed"),
+        State::Resuming if !retry => Err(engine.fail(
+            errno::error(errno::EALREADY),
+            format_args!(
+                "a restore of this image was begun before, and how it ended is not known; it is kept: write \"erase\" to /sys/power/hibernate/image, unless you are certain that the machine did not come up from it and run since; only then write \"retry\" to /sys/power/hibernate/resume"
+            ),
         )),
         State::Committed if sb.attempts >= MOST_LOADS && !retry => {
             let times = sb.attempts;
@@ -175,35 +186,59 @@ impl Resume {
         if signature == Signature::Own && sb.state.is_image() {
             return Err(forget(engine, &space, &mut sb));
         }
-        may_resume(engine, &space, &mut sb, request.is_some_and(|r| r.retry))?;
+        let retry = request.is_some_and(|r| r.retry);
+        match Resume::take(engine, &space, &mut sb, retry, tested) {
+            Ok(resume) => Ok(Resume {
+                _writer: writer,
+                ..resume
+            }),
+            Err(e) => {
+                if sb.state.is_image() {
+                    engine.fail(e, format_args!("the image could not be read; it is kept"));
+                }
+                if !tested {
+                    passed::record(&*space, &mut sb);
+                }
+                Err(e)
+            }
+        }
+    }
 
+    /// Decides whether the image that `sb` announces on `space` may be restored;
+    /// `tested` when it is that of a save in this boot.
+    fn take(
+        engine: &Engine,
+        space: &Arc<dyn Space>,
+        sb: &mut Superblock,
+        retry: bool,
+        tested: bool,
+    ) -> Result<Resume> {
+        may_resume(engine, space, sb, retry)?;
         let workers = plan::workers(engine.settings(|s| s.threads));
         let queue = IoQueue::new(read::buffers(workers), CHUNK_BYTES)?;
-        let described = open::describe(engine, space.clone(), &sb, &queue);
+        let (source, described) = open::describe(engine, space.clone(), sb, retry, &queue)
+            .map_err(|refusal| refuse(engine, space, sb, refusal))?;
         // Everything is frozen already where the image of this boot is tested.
-        if let (Ok((_, image)), false) = (&described, tested) {
-            room::make_for_load(image.commit.image_pages, workers);
+        if !tested {
+            room::make_for_load(described.commit.image_pages, workers);
         }
-        match described {
-            Ok((source, described)) => Ok(Resume {
-                stopped: match tested {
-                    true => None,
-                    false => Some(plan::Stopped::of_settings(engine)?),
-                },
-                reader: Reader {
-                    source: Arc::new(source, GFP_KERNEL)?,
-                    queue,
-                    workers,
-                    progress: engine.progress,
-                },
-                described,
-                superblock: sb,
-                begun: false,
-                destinations: None,
-                _writer: writer,
-            }),
-            Err(refusal) => Err(refuse(engine, &space, sb, refusal)),
-        }
+        Ok(Resume {
+            stopped: match tested {
+                true => None,
+                false => Some(plan::Stopped::of_settings(engine)?),
+            },
+            reader: Reader {
+                source: Arc::new(source, GFP_KERNEL)?,
+                queue,
+                workers,
+                progress: engine.progress,
+            },
+            described,
+            superblock: sb.clone(),
+            begun: false,
+            destinations: None,
+            _writer: None,
+        })
     }
 }
 
@@ -230,11 +265,11 @@ fn forget(engine: &Engine, space: &Arc<dyn Space>, sb: &mut Superblock) -> Error
     ENODEV
 }
 
-fn refuse(engine: &Engine, space: &Arc<dyn Space>, mut sb: Superblock, refusal: Refusal) -> Error {
+fn refuse(engine: &Engine, space: &Arc<dyn Space>, sb: &mut Superblock, refusal: Refusal) -> Error {
     match refusal {
         Refusal::Kept(e) => e,
         Refusal::Dead(e) => {
-            if retire(space, &mut sb).is_err() {
+            if retire(space, sb).is_err() {
                 pr_err!("the superblock of the image could not be cleared\n");
             }
             e
@@ -251,7 +286,7 @@ fn refuse(engine: &Engine, space: &Arc<dyn Space>, mut sb: Superblock, refusal: 
                 errno::error(why.errno()),
                 format_args!("the image is damaged: {why}; it is not restored"),
             );
-            condemn(engine, space, &mut sb);
+            condemn(engine, space, sb);
             e
         }
     }
@@ -314,7 +349,7 @@ impl Resume {
         engine.stats.in_place_pages.set(in_place as u64);
         let kb = self.described.commit.image_pages.saturating_mul(4);
         let ms = ns / 1_000_000;
-        self.hand_over(ms).map_err(|e| self.failed(engine, e))?;
+        self.hand_over(engine).map_err(|e| self.failed(engine, e))?;
         #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
         if self.stopped.is_some() {
             // Nor shall the restored system find it in memory that it takes
@@ -330,11 +365,13 @@ impl Resume {
         Ok(self.described.platform)
     }
 
-    /// Records that a load begins, so that one that is cut off counts.
+    /// Records that a load begins, so that one that is cut off counts. The state
+    /// stays: an image whose restore was begun before needs a retry by hand for
+    /// ever.
     fn begin(&mut self, engine: &Engine) -> Result {
-        let sb = &mut self.superblock;
-        sb.attempts = sb.attempts.saturating_add(1);
-        self.record(State::Committed).map_err(|e| {
+        self.superblock.attempts = self.superblock.attempts.saturating_add(1);
+        self.record_again().map_err(|e| {
+            self.superblock.attempts = self.superblock.attempts.saturating_sub(1);
             engine.fail(
                 e,
                 format_args!("the attempt could not be recorded; the image is kept"),
@@ -344,26 +381,28 @@ impl Resume {
         Ok(())
     }
 
-    fn record(&mut self, state: State) -> Result {
-        self.superblock.advance(state)?;
-        put_superblock(
-            &*self.reader.source.space,
-            &mut self.superblock,
-            Signature::Image,
-        )
+    /// Writes the superblock in the state that it has.
+    fn record_again(&mut self) -> Result {
+        self.superblock.advance(self.superblock.state)?;
+        let space = self.space();
+        put_superblock(&*space, &mut self.superblock, Signature::Image)
     }
 
-    /// Records that the restore begins: from now on a machine that stops
-    /// without a word will not try this image again by itself. Leaves word for
-    /// the restored kernel, and gives the pages to the architecture.
-    fn hand_over(&mut self, ms: u64) -> Result {
-        let story = Text::<160>::format(format_args!(
-            "{}, loaded in {ms} ms",
-            self.superblock.reason()
-        ));
-        self.superblock.set_reason(story.as_str());
-        self.record(State::Resuming)?;
-        self.destinations.as_ref().ok_or(EINVAL)?.arm()
+    /// Leaves word for the restored kernel, gives the pages to the architecture,
+    /// and records that the restore begins: from then on a machine that stops
+    /// without a word will not try this image again by itself. That record is
+    /// the last thing that can fail, and only then the state is changed here, so
+    /// an attempt that ends before it leaves the state as it was.
+    fn hand_over(&mut self, engine: &Engine) -> Result {
+        let (load_ns, in_place) = (&engine.stats.load_ns, &engine.stats.in_place_pages);
+        self.superblock.figures.load_ns = load_ns.get();
+        self.superblock.figures.in_place_pages = in_place.get();
+        self.destinations.as_ref().ok_or(EINVAL)?.arm()?;
+        let mut begun = self.superblock.clone();
+        begun.advance(State::Resuming)?;
+        put_superblock(&*self.space(), &mut begun, Signature::Image)?;
+        self.superblock = begun;
+        Ok(())
     }
 
     fn load_pages(&mut self) -> Result {
@@ -400,18 +439,36 @@ impl Resume {
         };
         engine.fail(error, format_args!("{why}"));
         self.superblock.attempts = self.superblock.attempts.saturating_sub(1);
-        if self.record(State::Committed).is_err() {
+        self.note_passed();
+        if self.record_again().is_err() {
             pr_err!("the end of the attempt could not be recorded\n");
         }
         error
     }
 
+    /// Notes in the superblock, which is written next, that this boot goes on
+    /// without the image. One that only tests its own image does not.
+    fn note_passed(&mut self) {
+        if self.stopped.is_some() {
+            passed::note(&mut self.superblock);
+        }
+    }
+
     /// Called when the restore did not happen. Tasks may be frozen.
     pub(super) fn close(mut self, engine: &Engine, errno: i32) {
+        let error = Error::from_errno(errno);
         if !self.begun {
+            if engine.report.last().errno == 0 {
+                engine.fail(
+                    error,
+                    format_args!("the kernel gave the resume up before the image was loaded: a task or driver refused; the image is kept"),
+                );
+            }
+            if self.stopped.is_some() {
+                passed::record(&*self.space(), &mut self.superblock);
+            }
             return;
         }
-        let error = Error::from_errno(errno);
         engine.fail(
             error,
             format_args!(
@@ -424,7 +481,8 @@ impl Resume {
             Step::Restore as u32,
             last.sentence.as_str(),
         );
-        if self.record(State::Resuming).is_err() {
+        self.note_passed();
+        if self.record_again().is_err() {
             pr_err!("the failed attempt could not be recorded\n");
         }
     }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::bystanders::Bystanders;
+use super::marked::{self, Marked};
 use super::mounts::Mounts;
 use super::plan::Plan;
 use super::{get_superblock, put_superblock, room};
@@ -13,7 +14,7 @@ use crate::errno;
 use crate::freezer::Kept;
 use crate::image::commit::Commit;
 use crate::image::header::{self, Facts, HeaderBuilder};
-use crate::image::superblock::{State, Superblock};
+use crate::image::superblock::{Figures, State, Superblock};
 use crate::image::{ImageId, BLOCK};
 use crate::patience;
 use crate::pipeline::crew::Crew;
@@ -25,7 +26,6 @@ use crate::storage::{Signature, Space, Storage};
 use crate::sys::buf::Buf;
 use crate::sys::pages::{CopyPages, Use};
 use crate::sys::{hibernate, random, time, uts};
-use crate::text::Text;
 use crate::transform::{Authenticator, Kind, Transform};
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -284,12 +284,8 @@ impl Save {
             .map_err(|e| self.blame(engine, e))?;
         engine.progress.stop();
         let ns = engine.progress.elapsed_ns();
-        let s = &engine.stats;
-        s.image_pages.set(commit.image_pages);
-        s.fill_pages.set(commit.fill_pages);
-        s.frames.set(commit.frames);
-        s.stored_bytes.set(commit.stored_bytes);
-        s.write_ns.set(ns);
+        engine.stats.recall(&self.superblock.figures);
+        engine.stats.write_ns.set(ns);
         let kb = commit.image_pages.saturating_mul(4);
         let ms = ns / 1_000_000;
         engine.report.succeed(
@@ -366,34 +362,36 @@ impl Save {
         commit.encode(bytes)?;
         io::write_all(&self.space, job.queue(), COMMIT_BLOCK, &self.commit)?;
         self.space.flush()?;
-        let story = Text::<120>::format(format_args!(
-            "saved {} kB in {} ms, {} kB stored",
-            commit.image_pages.saturating_mul(4),
-            engine.progress.elapsed_ns() / 1_000_000,
-            commit.stored_bytes / 1024
-        ));
-        self.superblock.set_reason(story.as_str());
+        self.superblock.figures = Figures {
+            image_pages: commit.image_pages,
+            fill_pages: commit.fill_pages,
+            frames: commit.frames,
+            stored_bytes: commit.stored_bytes,
+            atomic_ns: self.atomic_ns,
+            write_ns: engine.progress.elapsed_ns(),
+            ..Figures::default()
+        };
         self.facts.mounts.unchanged(engine, &self.facts.kept)?;
         self.bystanders.mark(engine)?;
         self.superblock.advance(State::Committed)?;
         self.record(Signature::Image)
     }
 
-    /// Takes the save back: the machine stays up. Tasks are frozen. Returns
-    /// what [`Save::unmark`] is to be asked of once they are thawed, if the
-    /// storage could not be told.
-    pub(super) fn undo(mut self, engine: &Engine) -> Option<Save> {
+    /// Takes the save back: the machine stays up. Tasks are frozen. Returns what
+    /// is left to do once they are thawed, if the mark of the image could not be
+    /// taken off.
+    pub(super) fn undo(mut self, engine: &Engine) -> Option<Marked> {
         self.release();
         self.take_back(engine)
     }
 
     /// As [`Save::undo`], before there was a snapshot: the memory for the copies
     /// is still ours. User tasks are frozen, kernel threads run.
-    pub(super) fn give_up(self, engine: &Engine) -> Option<Save> {
+    pub(super) fn give_up(self, engine: &Engine) -> Option<Marked> {
         self.take_back(engine)
     }
 
-    fn take_back(mut self, engine: &Engine) -> Option<Save> {
+    fn take_back(mut self, engine: &Engine) -> Option<Marked> {
         let last = engine.report.last();
         let next = if last.errno == 0 {
             State::Empty
@@ -409,8 +407,11 @@ impl Save {
             State::Empty if self.bystanders.any() => State::Failed,
             _ => next,
         };
-        if self.advance(first).is_err() {
-            return Some(self);
+        if let Err(e) = engine.report.aside(|| self.advance(first)) {
+            if self.marked {
+                marked::later(engine, e);
+            }
+            return Some(Marked::Undone(self));
         }
         if self.unmark_bystanders(engine) && first != next {
             let _ = self.advance(next);
@@ -431,9 +432,6 @@ impl Save {
         // Without them the image is refused, whoever tries.
         self.unmark_bystanders(engine);
         told?;
-        if self.marked {
-            pr_notice!("the mark of the image was taken off the storage in a later attempt\n");
-        }
         self.space.give_back(FIRST_BLOCK);
         Ok(())
     }
@@ -443,41 +441,41 @@ impl Save {
         self.marked
     }
 
-    /// Tidies up in the restored kernel. Tasks are frozen.
+    /// Tidies up in the restored kernel. Tasks are frozen. Returns what is left
+    /// to do once they are thawed, if the mark of the image could not be taken
+    /// off.
     ///
     /// What this object knows is as old as the snapshot; only the identity of
     /// the image and the places of things are to be believed.
-    pub(super) fn resumed(mut self, engine: &Engine) {
+    pub(super) fn resumed(mut self, engine: &Engine) -> Option<Marked> {
         self.release();
-        let result = self.consume(engine);
-        match result {
-            Ok(story) => engine
-                .report
-                .succeed(Step::Resumed, format_args!("{story}")),
+        match engine.report.aside(|| self.consume(engine)) {
+            Ok(figures) => marked::back(engine, &figures),
             Err(e) => {
-                pr_crit!("resumed, but the mark of the image could not be taken off the storage\n");
-                engine.fail(
-                    e,
-                    format_args!(
-                        "resumed, but the mark of the image could not be taken off the storage"
-                    ),
-                );
+                marked::later(engine, e);
+                return Some(Marked::Restored(self));
             }
         }
+        None
     }
 
-    fn consume(&mut self, engine: &Engine) -> Result<Text<200>> {
+    /// Takes the mark off, in the restored kernel, and returns what the kernels
+    /// that wrote and loaded the image left for this one. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` when there is no mark of ours, `ESTALE` for one of another image;
+    /// I/O errors; what the storage says.
+    pub(super) fn consume(&mut self, engine: &Engine) -> Result<Figures> {
         let (mut sb, _) = get_superblock(&*self.space)?.ok_or(ENODEV)?;
         if sb.image_id != self.superblock.image_id {
             return Err(errno::error(errno::ESTALE));
         }
-        // What the kernels that wrote and loaded the image left for this one.
-        let story = Text::format(format_args!("resumed: {}", sb.reason()));
         sb.advance(State::Consumed)?;
         put_superblock(&*self.space, &mut sb, Signature::Own)?;
         self.unmark_bystanders(engine);
         self.space.give_back(FIRST_BLOCK);
-        Ok(story)
+        Ok(sb.figures)
     }
 
     /// Lets go of the copies, which the kernel has freed by now, and of the

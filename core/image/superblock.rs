@@ -86,6 +86,7 @@ impl State {
     ///
     /// Writing the same state again is allowed: that records a reason or a further attempt. A
     /// new save never begins over an image that could still be resumed; it must be erased first.
+    /// An image whose restore was begun is never one again that a boot takes by itself.
     pub const fn may_become(self, next: State) -> bool {
         use State::*;
         matches!(
@@ -94,7 +95,7 @@ impl State {
                 | (Empty, Writing)
                 | (Writing, Writing | Committed | Failed)
                 | (Committed, Committed | Resuming | Failed)
-                | (Resuming, Resuming | Committed | Consumed | Failed)
+                | (Resuming, Resuming | Consumed | Failed)
                 | (Consumed, Consumed | Writing)
                 | (Failed, Failed | Writing)
         )
@@ -103,6 +104,54 @@ impl State {
     fn from_number(number: u32) -> Result<State> {
         let mut states = State::ALL.into_iter();
         states.find(|&s| s as u32 == number).ok_or(Error::BadState)
+    }
+}
+
+/// What a save and a load took, for the restored kernel: it is as old as the snapshot and knows
+/// neither.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Pages of the image.
+    pub image_pages: u64,
+    /// Pages of it that one word fills.
+    pub fill_pages: u64,
+    /// Its frames.
+    pub frames: u64,
+    /// Bytes of its frames.
+    pub stored_bytes: u64,
+    /// Nanoseconds of the copy with interrupts off.
+    pub atomic_ns: u64,
+    /// Nanoseconds of writing it, up to the commit record.
+    pub write_ns: u64,
+    /// Nanoseconds of loading it.
+    pub load_ns: u64,
+    /// Pages that were loaded straight to where they belong.
+    pub in_place_pages: u64,
+}
+
+impl Figures {
+    fn encode(&self, w: &mut Writer<'_>) -> Result {
+        w.u64(self.image_pages)?;
+        w.u64(self.fill_pages)?;
+        w.u64(self.frames)?;
+        w.u64(self.stored_bytes)?;
+        w.u64(self.atomic_ns)?;
+        w.u64(self.write_ns)?;
+        w.u64(self.load_ns)?;
+        w.u64(self.in_place_pages)
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self> {
+        Ok(Figures {
+            image_pages: r.u64()?,
+            fill_pages: r.u64()?,
+            frames: r.u64()?,
+            stored_bytes: r.u64()?,
+            atomic_ns: r.u64()?,
+            write_ns: r.u64()?,
+            load_ns: r.u64()?,
+            in_place_pages: r.u64()?,
+        })
     }
 }
 
@@ -133,6 +182,11 @@ pub struct Superblock {
     pub last_step: u32,
     /// For the storage, opaque.
     pub storage_private: [u8; PRIVATE_BYTES],
+    /// Number of the first boot that looked at the image and went on without it, or 0. Each boot
+    /// makes its own, at random.
+    pub passed_by: u64,
+    /// What the save took, and the last load. Nothing depends on them.
+    pub figures: Figures,
     // Invariant: clean UTF-8 without control characters, padded with NULs.
     reason: [u8; REASON_BYTES],
 }
@@ -153,6 +207,17 @@ impl Superblock {
             last_errno: 0,
             last_step: 0,
             storage_private: [0; PRIVATE_BYTES],
+            passed_by: 0,
+            figures: Figures {
+                image_pages: 0,
+                fill_pages: 0,
+                frames: 0,
+                stored_bytes: 0,
+                atomic_ns: 0,
+                write_ns: 0,
+                load_ns: 0,
+                in_place_pages: 0,
+            },
             reason: [0; REASON_BYTES],
         }
     }
@@ -222,6 +287,8 @@ impl Superblock {
         w.u32(self.last_step)?;
         w.bytes(&self.reason)?;
         w.bytes(&self.storage_private)?;
+        w.u64(self.passed_by)?;
+        self.figures.encode(&mut w)?;
         w.zeros_to(BYTES)?;
         seal(out, CRC_AT)?;
         Ok(())
@@ -261,6 +328,8 @@ impl Superblock {
             last_step: r.u32()?,
             reason: r.array()?,
             storage_private: r.array()?,
+            passed_by: r.u64()?,
+            figures: Figures::decode(&mut r)?,
         };
         r.zeros(r.rest().len())?;
         Reader::new(&found.reason).text(REASON_BYTES)?;

@@ -15,7 +15,7 @@ use kernel::prelude::*;
 mod hooks;
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub use hooks::{
-    arch_header_restore, arch_header_save, register, resume_device, resume_offset,
+    arch_header_restore, arch_header_save, pm_test, register, resume_device, resume_offset,
     set_resume_device, Hooks, Registration,
 };
 

@@ -278,6 +278,8 @@ bool dormouse_task_name(s32 pid, char *name, size_t size);
  * @check: See there.
  * @read: See there.
  * @close: See there.
+ * @announced: Asked when PM notifiers are told that an image is about to be
+ *	saved, or restored, by whomever. May sleep. An error makes that fail.
  */
 struct dormouse_hooks {
 	int (*begin)(void *ctx);
@@ -290,6 +292,7 @@ struct dormouse_hooks {
 	int (*check)(void *ctx, const char *resume_file, bool reset);
 	int (*read)(void *ctx, bool *platform_mode);
 	void (*close)(void *ctx, int error);
+	int (*announced)(void *ctx, bool restore);
 };
 
 /**
@@ -317,6 +320,7 @@ s64 dormouse_arch_header_save(void *bytes, size_t size);
 int dormouse_arch_header_restore(const void *bytes, size_t len);
 bool dormouse_resume_device(u32 *dev, u64 *block);
 void dormouse_set_resume_device(u32 dev, u64 block);
+const char *dormouse_pm_test(void);
 
 /* shim_tasks.c */
 

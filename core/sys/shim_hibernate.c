@@ -5,6 +5,7 @@
 
 #include <linux/errno.h>
 #include <linux/mutex.h>
+#include <linux/notifier.h>
 #include <linux/sched/mm.h>
 #include <linux/string.h>
 #include <linux/suspend.h>
@@ -163,6 +164,23 @@ static void image_close(int error)
 	hooks->close(hooks_ctx, error);
 }
 
+/* The snapshot device asks no image operations, only the notifiers. */
+static int image_announced(struct notifier_block *nb, unsigned long event, void *unused)
+{
+	switch (event) {
+	case PM_HIBERNATION_PREPARE:
+	case PM_RESTORE_PREPARE:
+		return notifier_from_errno(hooks->announced(hooks_ctx,
+							    event == PM_RESTORE_PREPARE));
+	default:
+		return NOTIFY_DONE;
+	}
+}
+
+static struct notifier_block dormouse_notifier = {
+	.notifier_call = image_announced,
+};
+
 static const struct hibernation_image_ops dormouse_image_ops = {
 	.name = "dormouse",
 	.begin = image_begin,
@@ -195,6 +213,11 @@ int dormouse_hooks_register(const struct dormouse_hooks *new_hooks, void *ctx)
 		hooks = new_hooks;
 		hooks_ctx = ctx;
 		ret = hibernation_set_image_ops(&dormouse_image_ops);
+		if (!ret) {
+			ret = register_pm_notifier(&dormouse_notifier);
+			if (ret)
+				hibernation_set_image_ops(NULL);
+		}
 		if (ret)
 			hooks = NULL;
 	}
@@ -209,6 +232,7 @@ int dormouse_hooks_register(const struct dormouse_hooks *new_hooks, void *ctx)
  */
 void dormouse_hooks_unregister(void)
 {
+	unregister_pm_notifier(&dormouse_notifier);
 	hibernation_set_image_ops(NULL);
 	hooks = NULL;
 }
@@ -284,4 +308,28 @@ void dormouse_set_resume_device(u32 dev, u64 block)
 {
 	swsusp_resume_device = dev;
 	swsusp_resume_block = block;
+}
+
+/**
+ * dormouse_pm_test - Get the level of /sys/power/pm_test.
+ *
+ * Context: With system_transition_mutex held.
+ * Return: Its name there, or NULL if transitions are not tests.
+ */
+const char *dormouse_pm_test(void)
+{
+	switch (pm_test_level) {
+	case TEST_CORE:
+		return "core";
+	case TEST_CPUS:
+		return "processors";
+	case TEST_PLATFORM:
+		return "platform";
+	case TEST_DEVICES:
+		return "devices";
+	case TEST_FREEZER:
+		return "freezer";
+	default:
+		return NULL;
+	}
 }

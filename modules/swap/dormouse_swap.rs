@@ -74,4 +74,8 @@ impl Storage for Swap {
     fn open(&self, place: Place<'_>) -> Result<Arc<dyn Space>> {
         Ok(Arc::new(open::open(place)?, GFP_KERNEL)?)
     }
+
+    fn open_mark(&self, place: Place<'_>) -> Result<Arc<dyn Space>> {
+        Ok(Arc::new(open::open_mark(place)?, GFP_KERNEL)?)
+    }
 }

@@ -101,7 +101,10 @@ impl SwapSpace {
     fn mark(&self, bytes: &[u8; superblock::BYTES]) -> Result {
         for member in self.members() {
             if let Err(e) = member.mark_member() {
-                let _ = self.unmark_members();
+                // An image that is there already must not lose the others.
+                if self._reserved.is_some() {
+                    let _ = self.unmark_members();
+                }
                 return Err(e);
             }
         }

@@ -90,6 +90,15 @@ pub trait Hooks: Sync {
     /// The resume has failed with `error`. Called exactly once after `check`, unless the image is
     /// restored.
     fn close(&self, error: i32);
+
+    /// An image is about to be saved, or loaded when `restore`: by these hooks, after `begin` or
+    /// `check`, or by whoever does without them, such as a process with the snapshot device.
+    /// Nothing is frozen.
+    ///
+    /// # Errors
+    ///
+    /// Any makes it fail.
+    fn announced(&self, restore: bool) -> Result;
 }
 
 type Target = &'static dyn Hooks;
@@ -193,6 +202,14 @@ unsafe extern "C" fn close(ctx: *mut c_void, error: c_int) {
     unsafe { target(ctx) }.close(error);
 }
 
+/// # Safety
+///
+/// As [`target`].
+unsafe extern "C" fn announced(ctx: *mut c_void, restore: bool) -> c_int {
+    // SAFETY: By the safety requirement.
+    from_result(|| unsafe { target(ctx) }.announced(restore).map(|()| 0))
+}
+
 static HOOKS: ffi::dormouse_hooks = ffi::dormouse_hooks {
     begin: Some(begin),
     prepare: Some(prepare),
@@ -204,6 +221,7 @@ static HOOKS: ffi::dormouse_hooks = ffi::dormouse_hooks {
     check: Some(check),
     read: Some(read),
     close: Some(close),
+    announced: Some(announced),
 };
 
 /// Keeps [`Hooks`] registered; dropping it leaves images to swsusp again.
@@ -307,4 +325,13 @@ pub fn resume_offset() -> u64 {
 pub fn set_resume_device(place: ResumeDevice) {
     // SAFETY: Plain values.
     unsafe { ffi::dormouse_set_resume_device(place.dev.0, place.block) };
+}
+
+/// The level of `/sys/power/pm_test`, at which a transition stops and goes back; `None` when there
+/// is none. Any context, but it may change outside of the [`Hooks`].
+pub fn pm_test() -> Option<&'static CStr> {
+    // SAFETY: No requirements.
+    let level = unsafe { ffi::dormouse_pm_test() };
+    // SAFETY: It is null or a string literal.
+    (!level.is_null()).then(|| unsafe { CStr::from_char_ptr(level) })
 }

@@ -6,8 +6,8 @@ use anyhow::{bail, ensure, Context, Result};
 use dormouse_vm::{Hibernated, Vm};
 
 use crate::steps::{
-    boot_fresh, expect_result, expect_type, get, prepare, resume, set, there_and_back, FIRST_DISK,
-    FOLDER,
+    boot_fresh, expect_result, expect_type, get, prepare, refused, resume, set, there_and_back,
+    FIRST_DISK, FOLDER,
 };
 use crate::{Lab, Scenario};
 
@@ -27,6 +27,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "wakeup-events",
         "wakeup events before, while and after the image is written roll the save back",
         wakeup_events,
+    ),
+    Scenario::new(
+        "test-run",
+        "after a save that was refused, a run with pm_test says that it was a test",
+        test_run,
     ),
     Scenario::long(
         "pm-test",
@@ -185,6 +190,25 @@ fn wakeup_events(lab: &Lab) -> Result<()> {
     vm.assert_clean()
 }
 
+fn test_run(lab: &Lab) -> Result<()> {
+    let mut vm = lab.sleepy()?;
+    vm.run("swapoff /dev/vda")?;
+    refused(
+        &mut vm,
+        "echo disk > /sys/power/state",
+        "No space left on device",
+    )?;
+    vm.run("swapon /dev/vda && echo freezer > /sys/power/pm_test")?;
+    vm.run("echo disk > /sys/power/state")?;
+    expect_result(
+        &mut vm,
+        0,
+        &["a test run with pm_test at freezer: nothing was saved"],
+    )?;
+    vm.run("echo none > /sys/power/pm_test && guest work verify")?;
+    vm.assert_clean()
+}
+
 fn pm_test(lab: &Lab) -> Result<()> {
     let mut vm = lab.small().swap_disk("512M")?;
     vm.boot()?;
@@ -208,7 +232,10 @@ fn pm_test(lab: &Lab) -> Result<()> {
         );
         expect_type(&vm, 0, "swap")?;
         let result = get(&mut vm, "last_result")?;
-        ensure!(result.starts_with("0 "), "level {level}: {result}");
+        ensure!(
+            result.starts_with("0 ") && result.contains(&format!("with pm_test at {level}:")),
+            "level {level}: {result}"
+        );
     }
     vm.run("echo none > /sys/power/pm_test")?;
     there_and_back(&mut vm)?;

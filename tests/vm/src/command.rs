@@ -94,7 +94,7 @@ fn in_place(vm: &mut Vm) -> Result<()> {
     says(
         vm,
         "hibernate --mode test_resume --compressor zstd",
-        &["resumed: saved", "loaded in"],
+        &["the system is back: saved", "loaded in"],
     )?;
     vm.run("guest work verify")?;
     says(vm, "config get compressor", &["lzo\n"])?;
@@ -408,7 +408,7 @@ fn command(lab: &Lab) -> Result<()> {
     finds(lab, &vm, "verify", "", 0, &["good: checked "])?;
     resume(&mut vm)?;
     let said = vm.run("until [ -s /tmp/came-back ]; do sleep 1; done; cat /tmp/came-back")?;
-    let result = expect_result(&mut vm, 0, &["resumed: saved"])?;
+    let result = expect_result(&mut vm, 0, &["the system is back: saved"])?;
     ensure!(result.ends_with(said.trim_end()), "{said} is not {result}");
     ensure!(
         !get(&mut vm, "image")?.contains("state: committed"),

@@ -191,7 +191,8 @@ fn all_green(vm: &mut Vm, notes: &[&str]) -> Result<String> {
 
 /// What the journal of this boot has of a resume, which is the kernel's own sentence.
 fn journal(vm: &mut Vm, count: u32) -> Result<()> {
-    let found = vm.run("journalctl -b -k --no-pager -g 'resumed: saved' | grep -c 'loaded in'")?;
+    let found =
+        vm.run("journalctl -b -k --no-pager -g 'the system is back: saved' | grep -c 'loaded in'")?;
     ensure!(
         found.trim() == count.to_string(),
         "the journal tells of {} resumes instead of {count}",

@@ -52,6 +52,11 @@ pub const SCENARIOS: &[Scenario] = &[
         downgrade,
     ),
     Scenario::new(
+        "snapshot-device",
+        "with an encryptor nothing hibernates around Dormouse through /dev/snapshot; without one it can",
+        snapshot_device,
+    ),
+    Scenario::new(
         "encrypted-damaged",
         "a flipped bit in any part of an encrypted image: not resumed",
         damaged,
@@ -143,7 +148,7 @@ fn cycle(lab: &Lab, encryptor: &str) -> Result<()> {
     // And in the same boot, where the kernel that loads it still has all keys.
     vm.run("echo test_resume > /sys/power/disk && echo disk > /sys/power/state")?;
     vm.run("guest work verify")?;
-    expect_result(&mut vm, 0, &["resumed: saved", "loaded in"])?;
+    expect_result(&mut vm, 0, &["the system is back: saved", "loaded in"])?;
     vm.assert_clean()
 }
 
@@ -297,7 +302,7 @@ fn key_ends(lab: &Lab) -> Result<()> {
     refused(&mut vm, &set_it, "Required key not available")?;
     vm.run(save)?;
     vm.run("guest work verify")?;
-    expect_result(&mut vm, 0, &["resumed: saved"])?;
+    expect_result(&mut vm, 0, &["the system is back: saved"])?;
     vm.assert_clean()
 }
 
@@ -320,6 +325,27 @@ fn downgrade(lab: &Lab) -> Result<()> {
     expect_type(&vm, 0, "swsuspend")?;
     vm.set_append(FIRST_DISK);
     resume(&mut vm)?;
+    vm.assert_clean()
+}
+
+fn snapshot_device(lab: &Lab) -> Result<()> {
+    // Opening it is all that a program has to do to be let hibernate, or restore.
+    const OPEN: [(&str, &str); 2] = [
+        (": < /dev/snapshot", "saved"),
+        (": > /dev/snapshot", "restored"),
+    ];
+    let mut vm = lab.sleepy()?;
+    set(&mut vm, "encryptor", "aes-gcm")?;
+    for (open, what) in OPEN {
+        refused(&mut vm, open, "Operation not permitted")?;
+        let sentence = format!("an image in clear was about to be {what} without Dormouse");
+        expect_result(&mut vm, -1, &[&sentence])?;
+    }
+    set(&mut vm, "encryptor", "none")?;
+    for (open, _) in OPEN {
+        vm.run(open)?;
+    }
+    there_and_back(&mut vm)?;
     vm.assert_clean()
 }
 

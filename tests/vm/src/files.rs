@@ -438,7 +438,7 @@ fn mean_sizes(vm: &mut Vm) -> Result<[u64; 2]> {
     vm.run("sync")?;
     let before = traffic(vm)?;
     vm.run("echo disk > /sys/power/state")?;
-    expect_result(vm, 0, &["resumed: saved"])?;
+    expect_result(vm, 0, &["the system is back: saved"])?;
     let after = traffic(vm)?;
     let mean = |bytes: usize| {
         let operations = after[bytes + 1] - before[bytes + 1];

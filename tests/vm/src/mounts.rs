@@ -6,9 +6,11 @@ use anyhow::{ensure, Result};
 use dormouse_vm::Vm;
 
 use crate::files::{host, OTHER_NAMES};
+use crate::image;
+use crate::power::resume_by;
 use crate::steps::{
     boot_fresh, expect_result, expect_type, get, prepare, refused, resume, set, there_and_back,
-    FIRST_DISK, FOLDER,
+    with_program, FIRST_DISK, FOLDER, SMALL_MIB,
 };
 use crate::{Lab, Scenario};
 
@@ -20,18 +22,35 @@ pub const SCENARIOS: &[Scenario] = &[
         mounted_since,
     ),
     Scenario::new(
+        "passed-by",
+        "after a boot went on without an image, one with a filesystem that is not seen needs a retry by hand",
+        passed_by,
+    ),
+    Scenario::new(
+        "passed-by-member",
+        "a boot that does not find an area with a part of the image notes that it went on without it",
+        passed_by_member,
+    ),
+    Scenario::new(
         "mounted-since-btrfs",
         "the same with btrfs, and with a filesystem on a loop device, which holds up nothing",
         btrfs,
     ),
 ];
 
+/// Takes the second disk away from a boot with `dm.without_vdb`.
+const WITHOUT: &str = "#!/bin/sh
+grep -q dm.without_vdb /proc/cmdline || exit 0
+basename $(readlink /sys/block/vdb/device) > /sys/bus/virtio/drivers/virtio_blk/unbind
+";
+
 const MOUNT: &str = "mkdir -p /mnt && mount -t ext4 /dev/vdb /mnt";
 
-/// A machine whose second disk is a mounted filesystem, ready to hibernate.
-fn ready(lab: &Lab) -> Result<Vm> {
+/// A machine whose second disk is a mounted filesystem, ready to hibernate, with
+/// a script that runs early in a boot.
+fn ready(lab: &Lab, early: &str) -> Result<Vm> {
     let vm = lab.small().swap_disk("512M")?.disk("64M")?;
-    let mut vm = vm.file("/etc/early", 0o755, OTHER_NAMES);
+    let mut vm = vm.file("/etc/early", 0o755, early);
     vm.get_disk(1)?.mkfs()?;
     vm.boot()?;
     vm.run(&format!("{MOUNT} && echo before > /mnt/note"))?;
@@ -41,7 +60,7 @@ fn ready(lab: &Lab) -> Result<Vm> {
 }
 
 fn mounted_since(lab: &Lab) -> Result<()> {
-    let mut vm = ready(lab)?;
+    let mut vm = ready(lab, OTHER_NAMES)?;
     // As long as nobody touches it, other boots and other names do no harm:
     // there the swap space is on vdb.
     vm.hibernate()?;
@@ -79,6 +98,86 @@ fn mounted_since(lab: &Lab) -> Result<()> {
     vm.run(&format!(
         "{MOUNT} && grep -q other /mnt/other && umount /mnt"
     ))?;
+    vm.assert_clean()
+}
+
+/// Hibernates, and lets a boot with less memory refuse the image. Leaves the machine off.
+fn pass(mut vm: Vm) -> Result<Vm> {
+    vm.hibernate()?;
+    let mut vm = vm.mem(SMALL_MIB - 32);
+    vm.set_append(FIRST_DISK);
+    boot_fresh(&mut vm)?;
+    expect_result(&mut vm, -116, &["and now there are ", "it is kept"])?;
+    let image = get(&mut vm, "image")?;
+    ensure!(image.contains(PASSED), "the image is {image}");
+    vm.power_off()?;
+    Ok(vm.mem(SMALL_MIB))
+}
+
+const PASSED: &str = "passed: a boot went on without it";
+
+fn passed_by(lab: &Lab) -> Result<()> {
+    let without = format!("{FIRST_DISK} dm.without_vdb");
+    let mut vm = ready(lab, WITHOUT)?;
+    // While nothing else has run, a filesystem that is not there is no obstacle.
+    vm.hibernate()?;
+    vm.set_append(&without);
+    resume(&mut vm)?;
+    vm.run("grep -q before /mnt/note && echo after >> /mnt/note && sync")?;
+
+    let mut vm = pass(vm)?;
+    vm.set_append(&without);
+    boot_fresh(&mut vm)?;
+    let parts = [
+        "a boot went on without this image, and the filesystem with UUID ",
+        "that was on vdb cannot be seen now",
+        "write \"retry\" to",
+    ];
+    expect_result(&mut vm, -114, &parts)?;
+    expect_type(&vm, 0, "swsuspend")?;
+    let info = vm.run("dormouse image info /dev/vda")?;
+    ensure!(
+        info.contains("passed          a boot went on without it"),
+        "{info}"
+    );
+    resume_by(&mut vm, "retry")?;
+
+    // One that is seen, and is as it was, needs nobody.
+    let mut vm = pass(vm)?;
+    resume(&mut vm)?;
+
+    // A boot that refuses and looks again itself may have had the wrong key.
+    vm.hibernate()?;
+    vm.set_append("dm.without_vdb");
+    boot_fresh(&mut vm)?;
+    set(&mut vm, "encryptor", "aes-gcm")?;
+    let ask = format!("echo /dev/vda > {FOLDER}/resume");
+    refused(&mut vm, &ask, "Operation not permitted")?;
+    set(&mut vm, "encryptor", "none")?;
+    resume_by(&mut vm, "/dev/vda")?;
+    vm.assert_clean()
+}
+
+fn passed_by_member(lab: &Lab) -> Result<()> {
+    let vm = lab.small().swap_disk("256M")?.swap_disk("256M")?;
+    // The swapon of busybox knows no priorities.
+    let vm = with_program(vm, "/sbin/swapon")?;
+    let mut vm = vm.file("/etc/early", 0o755, WITHOUT);
+    vm.boot()?;
+    vm.run("/sbin/swapon -p 5 /dev/vda && /sbin/swapon -p 5 /dev/vdb")?;
+    prepare(&mut vm)?;
+    vm.hibernate()?;
+    vm.set_append(&format!("{FIRST_DISK} dm.without_vdb"));
+    boot_fresh(&mut vm)?;
+    let parts = ["which holds a part of the image, is not there"];
+    expect_result(&mut vm, -6, &parts)?;
+    vm.power_off()?;
+    let superblock = image::superblock(vm.get_disk(0)?)?;
+    let passed = superblock.is_some_and(|sb| sb.passed_by != 0);
+    ensure!(passed, "it is not noted that a boot went on without it");
+    // The parts are all there, and no filesystem is unseen.
+    vm.set_append(FIRST_DISK);
+    resume(&mut vm)?;
     vm.assert_clean()
 }
 

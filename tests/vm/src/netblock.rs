@@ -12,6 +12,7 @@ use crate::steps::{boot_fresh, expect_result, get, prepare, refused, resume, set
 use crate::{Lab, Scenario};
 
 mod liar;
+mod marks;
 pub mod servers;
 mod stop;
 
@@ -44,6 +45,16 @@ pub const SCENARIOS: &[Scenario] = &[
         "nbd-gone",
         "the server is gone for good in the middle of a save: the guest goes on",
         gone,
+    ),
+    Scenario::new(
+        "nbd-mark-restored",
+        "the server is away right after a restore: its mark is taken off later, or erasing is advised",
+        marks::restored,
+    ),
+    Scenario::new(
+        "nbd-mark-undone",
+        "the same after a save that is rolled back when its image is complete",
+        marks::undone,
     ),
     Scenario::new(
         "nbd-stop",

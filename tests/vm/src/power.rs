@@ -9,8 +9,8 @@ use dormouse_vm::{Arrival, Vm};
 
 use crate::image;
 use crate::steps::{
-    boot_fresh, expect_result, expect_type, get, prepare, resume, there_and_back, went_on, FOLDER,
-    SMALL_MIB,
+    boot_fresh, expect_result, expect_type, get, prepare, refused, resume, there_and_back, went_on,
+    FOLDER, SMALL_MIB,
 };
 use crate::{Lab, Scenario};
 
@@ -30,6 +30,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "power-cut-in-load",
         "after a power cut in a load the image is resumed, after one in a restore only on request",
         cut_in_load,
+    ),
+    Scenario::new(
+        "retry-cut-off",
+        "an image whose restore was begun needs a retry by hand, also after one that ended early",
+        retry_cut_off,
     ),
     Scenario::new(
         "less-memory",
@@ -105,8 +110,18 @@ fn cut_boot_at(vm: &mut Vm, text: &str) -> Result<()> {
 ///
 /// When it does not.
 pub fn retry(vm: &mut Vm) -> Result<()> {
+    resume_by(vm, "retry")
+}
+
+/// Writes `value` to `resume` in a new system, and checks that the one which
+/// hibernated goes on.
+///
+/// # Errors
+///
+/// When it does not.
+pub fn resume_by(vm: &mut Vm, value: &str) -> Result<()> {
     let from = vm.log()?.len();
-    vm.send(&format!("echo retry > {FOLDER}/resume"))?;
+    vm.send(&format!("echo {value} > {FOLDER}/resume"))?;
     // Then the agent of the new system is gone.
     let timeout = Duration::from_secs(120);
     vm.log()?.wait_for("kB of memory in", from, timeout)?;
@@ -132,6 +147,45 @@ fn cut_in_load(lab: &Lab) -> Result<()> {
     retry(&mut vm)?;
     expect_type(&vm, 0, "swap")?;
     there_and_back(&mut vm)?;
+    vm.assert_clean()
+}
+
+/// Boots, and checks that an image whose restore was begun is not taken.
+fn not_by_itself(vm: &mut Vm) -> Result<()> {
+    boot_fresh(vm)?;
+    expect_result(vm, -114, &[BEGUN, "it is kept"])?;
+    let image = get(vm, "image")?;
+    ensure!(image.contains("state: resuming"), "the image is {image}");
+    expect_type(vm, 0, "swsuspend")
+}
+
+fn retry_cut_off(lab: &Lab) -> Result<()> {
+    let mut vm = lab.sleepy()?;
+    vm.hibernate()?;
+    cut_boot_at(&mut vm, "dormouse: loaded ")?;
+    not_by_itself(&mut vm)?;
+    // One retry is cut off in the middle of the load.
+    let from = vm.log()?.len();
+    vm.send(&format!("echo retry > {FOLDER}/resume"))?;
+    vm.log()?
+        .wait_for("load: 30%", from, Duration::from_secs(120))?;
+    vm.kill();
+    not_by_itself(&mut vm)?;
+    // One is stopped.
+    vm.run(&format!(
+        "cd {FOLDER}; (until read -r now < state && [ \"$now\" = load ]; do :; done; \
+         echo 1 > abort) > /dev/null 2>&1 & echo $! > {FOLDER}/keep_running"
+    ))?;
+    refused(
+        &mut vm,
+        &format!("echo retry > {FOLDER}/resume"),
+        "Operation canceled",
+    )?;
+    expect_result(&mut vm, -125, &["the image is kept"])?;
+    vm.power_off()?;
+    not_by_itself(&mut vm)?;
+    retry(&mut vm)?;
+    expect_type(&vm, 0, "swap")?;
     vm.assert_clean()
 }
 

@@ -56,6 +56,11 @@ pub const SCENARIOS: &[Scenario] = &[
         task_refuses,
     ),
     Scenario::new(
+        "locked-down-meanwhile",
+        "a kernel that is locked down after hibernation has begun saves nothing",
+        locked_down_meanwhile,
+    ),
+    Scenario::new(
         "erase",
         "erase gives the swap space back, and there is no image",
         erase,
@@ -77,6 +82,25 @@ fn no_swap(lab: &Lab) -> Result<()> {
         )?;
         ensure!(get(&mut vm, "state")? == "idle", "the cycle goes on");
     }
+    vm.run("guest work verify")?;
+    vm.assert_clean()
+}
+
+fn locked_down_meanwhile(lab: &Lab) -> Result<()> {
+    let mut vm = lab.sleepy()?;
+    vm.run("mount -t securityfs security /sys/kernel/security")?;
+    // The kernel has asked already when a cycle begins.
+    vm.run(&format!(
+        "(until read -r now < {FOLDER}/state && [ \"$now\" = begin ]; do :; done; \
+         echo integrity > /sys/kernel/security/lockdown) > /dev/null 2>&1 &"
+    ))?;
+    refused(&mut vm, STATE, "Operation not permitted")?;
+    let lockdown = vm.run("cat /sys/kernel/security/lockdown")?;
+    ensure!(lockdown.contains("[integrity]"), "lockdown is {lockdown}");
+    let parts = ["hibernation is not allowed any more: ", "was locked down"];
+    expect_result(&mut vm, -1, &parts)?;
+    ensure!(get(&mut vm, "state")? == "idle", "the cycle goes on");
+    expect_type(&vm, 0, "swap")?;
     vm.run("guest work verify")?;
     vm.assert_clean()
 }

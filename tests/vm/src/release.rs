@@ -205,7 +205,7 @@ fn no_trim(lab: &Lab) -> Result<()> {
     let line = "the server answered with error 5; not all blocks of the image are given back";
     vm.log()?.wait_for(line, 0, SOON)?;
     ensure!(is_wiped(&server)?, "the header is still there");
-    expect_result(&mut vm, 0, &["resumed: saved"])?;
+    expect_result(&mut vm, 0, &["the system is back: saved"])?;
     vm.assert_clean()
 }
 

@@ -160,7 +160,7 @@ fn restored(vm: &mut Vm, seq: u64) -> Result<()> {
     vm.qmp()?.throttle(0, 0)?;
     let output = back(vm, seq)?;
     ensure!(
-        output.code == 0 && output.text.contains("resumed: saved"),
+        output.code == 0 && output.text.contains("the system is back: saved"),
         "it came back with {output:?}"
     );
     Ok(())

@@ -146,7 +146,22 @@ pub fn went_on(vm: &mut Vm, arrival: Arrival) -> Result<()> {
         bail!("it did not resume: {result}");
     }
     vm.run("guest work verify")?;
-    expect_result(vm, 0, &["resumed: saved", "loaded in"])?;
+    expect_result(vm, 0, &["resumed the system is back: saved", "loaded in"])?;
+    // What this kernel did not live to see.
+    let stats = get(vm, "stats")?;
+    for name in [
+        "image_pages",
+        "frames",
+        "stored_bytes",
+        "atomic_ns",
+        "write_ns",
+        "load_ns",
+    ] {
+        ensure!(
+            !stats.contains(&format!("{name}: 0")) && stats.contains(&format!("{name}: ")),
+            "after the resume stats do not know {name}:\n{stats}"
+        );
+    }
     Ok(())
 }
 

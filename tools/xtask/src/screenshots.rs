@@ -54,7 +54,11 @@ pub fn make(paths: &Paths) -> Result<()> {
     vm.qmp()?.throttle(0, SLOW)?;
     picture(&mut vm, "load: 60%", &folder.join("ui-loading.png"))?;
     vm.qmp()?.throttle(0, 0)?;
-    picture(&mut vm, "resumed: saved", &folder.join("ui-restored.png"))?;
+    picture(
+        &mut vm,
+        "the system is back: saved",
+        &folder.join("ui-restored.png"),
+    )?;
     ensure!(vm.arrive(LONG)? == Arrival::Resumed, "it did not resume");
     vm.run("guest work verify")?;
     vm.assert_clean()

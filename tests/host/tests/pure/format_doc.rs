@@ -153,7 +153,25 @@ fn superblock_table() {
             "storage_private",
             whole(&|sb| sb.storage_private = [1; superblock::PRIVATE_BYTES]),
         ),
-        ("reserved", Fixed(vec![0; 128])),
+        ("passed_by", whole(&|sb| sb.passed_by = u64::MAX)),
+        (
+            "image_pages",
+            whole(&|sb| sb.figures.image_pages = u64::MAX),
+        ),
+        ("fill_pages", whole(&|sb| sb.figures.fill_pages = u64::MAX)),
+        ("frames", whole(&|sb| sb.figures.frames = u64::MAX)),
+        (
+            "stored_bytes",
+            whole(&|sb| sb.figures.stored_bytes = u64::MAX),
+        ),
+        ("atomic_ns", whole(&|sb| sb.figures.atomic_ns = u64::MAX)),
+        ("write_ns", whole(&|sb| sb.figures.write_ns = u64::MAX)),
+        ("load_ns", whole(&|sb| sb.figures.load_ns = u64::MAX)),
+        (
+            "in_place_pages",
+            whole(&|sb| sb.figures.in_place_pages = u64::MAX),
+        ),
+        ("reserved", Fixed(vec![0; 56])),
     ];
     compare("Superblock", &bytes(&|_| ()), changes);
 }

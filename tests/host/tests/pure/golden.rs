@@ -77,6 +77,16 @@ fn superblock_and_header() {
         "the image was made by another kernel, 6.12.116"
     );
     assert_eq!(sb.storage_private, [0x5a; 64]);
+    assert_eq!(sb.passed_by, 0x0123_4567_89ab_cdef);
+    let f = &sb.figures;
+    assert_eq!(
+        (f.image_pages, f.fill_pages, f.frames, f.stored_bytes),
+        (11, 7, 3, 12_595)
+    );
+    assert_eq!(
+        (f.atomic_ns, f.write_ns, f.load_ns, f.in_place_pages),
+        (2_000_001, 1_333_000_002, 567_000_003, 5)
+    );
 
     let bytes = vector("header.bin");
     let header = header::Header::decode(&bytes).unwrap();

@@ -2,13 +2,13 @@
 
 //! Superblock: round trip, refusals, states.
 
-use dormouse_host::image::superblock::{State, Superblock, BYTES, REASON_BYTES};
+use dormouse_host::image::superblock::{Figures, State, Superblock, BYTES, REASON_BYTES};
 use dormouse_host::image::{wire, Error, ImageId};
 use dormouse_host::samples;
 use proptest::prelude::*;
 
 fn any_superblock() -> impl Strategy<Value = Superblock> {
-    let words = any::<([u64; 6], [u32; 3], i64, [u8; 16])>();
+    let words = any::<([u64; 14], [u32; 3], i64, [u8; 16])>();
     let rest = (0usize..6, any::<String>(), any::<[[u8; 32]; 2]>());
     (words, rest).prop_map(|((wide, narrow, saved_at, id), (state, reason, private))| {
         let mut sb = Superblock::new();
@@ -22,6 +22,17 @@ fn any_superblock() -> impl Strategy<Value = Superblock> {
         sb.storage_word0 = wide[3];
         sb.storage_word1 = wide[4];
         sb.storage_private.copy_from_slice(&private.concat());
+        sb.passed_by = wide[5];
+        sb.figures = Figures {
+            image_pages: wide[6],
+            fill_pages: wide[7],
+            frames: wide[8],
+            stored_bytes: wide[9],
+            atomic_ns: wide[10],
+            write_ns: wide[11],
+            load_ns: wide[12],
+            in_place_pages: wide[13],
+        };
         sb.set_failure(narrow[1], narrow[2], &reason);
         sb
     })
@@ -42,7 +53,7 @@ proptest! {
             bytes[..8].copy_from_slice(b"DORMOUSE");
             bytes[8..12].copy_from_slice(&1u32.to_le_bytes());
             wire::seal(&mut bytes[..BYTES], 12).unwrap();
-            // 64 random bytes that must be zero.
+            // 56 random bytes that must be zero.
             prop_assert!(Superblock::decode(&bytes).is_err());
         } else {
             dormouse_host::fuzzing::superblock(&bytes);
@@ -83,7 +94,7 @@ fn refusals() {
     assert_eq!(sealed(|b| b[96] = b'\n'), Err(Error::BadText));
     assert_eq!(sealed(|b| b[96] = 0xff), Err(Error::BadText));
     assert_eq!(sealed(|b| b[255] = b'x'), Err(Error::BadText));
-    assert_eq!(sealed(|b| b[320] = 1), Err(Error::NotZero));
+    assert_eq!(sealed(|b| b[392] = 1), Err(Error::NotZero));
     assert_eq!(sealed(|b| b[447] = 1), Err(Error::NotZero));
     assert_eq!(sealed(|_| ()), Ok(Some(samples::superblock())));
 }
@@ -113,7 +124,12 @@ fn an_image_is_never_overwritten_or_revived() {
     for state in [State::Empty, State::Writing, State::Consumed, State::Failed] {
         assert!(!state.may_become(State::Resuming), "{state:?}");
     }
-    for state in [State::Empty, State::Consumed, State::Failed] {
+    for state in [
+        State::Empty,
+        State::Resuming,
+        State::Consumed,
+        State::Failed,
+    ] {
         assert!(!state.may_become(State::Committed), "{state:?}");
     }
 }

@@ -67,7 +67,7 @@ pub fn screen(lab: &Lab) -> Result<()> {
     ensure!(vm.arrive(BOOT)? == Arrival::Resumed, "not resumed");
     journal(&mut vm, 1)?;
     vm.run("while systemctl is-active dormouse-screen; do sleep 1; done")?;
-    has_said(&mut vm, "resumed: saved")?;
+    has_said(&mut vm, "the system is back: saved")?;
     is_put_back(&mut vm)?;
     vm.assert_clean()
 }

@@ -53,7 +53,7 @@ struct Report {
 impl Cycle {
     /// Reads the sentence of a restored kernel.
     fn parse(compressor: &str, sentence: &str) -> Option<Cycle> {
-        let rest = sentence.strip_prefix("resumed: saved ")?;
+        let rest = sentence.strip_prefix("the system is back: saved ")?;
         let (memory, rest) = rest.split_once(" kB in ")?;
         let (save, rest) = rest.split_once(" ms, ")?;
         let (stored, rest) = rest.split_once(" kB stored, loaded in ")?;
@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn reads_what_the_kernel_says() {
-        let sentence = "resumed: saved 122904 kB in 4091 ms, 40968 kB stored, loaded in 1946 ms";
+        let sentence =
+            "the system is back: saved 122904 kB in 4091 ms, 40968 kB stored, loaded in 1946 ms";
         let cycle = Cycle::parse("lz4", sentence).unwrap();
         assert_eq!((cycle.memory_kb, cycle.stored_kb), (122_904, 40_968));
         assert_eq!((cycle.save_ms, cycle.load_ms), (4091, 1946));
@@ -183,7 +184,7 @@ mod tests {
         for bad in [
             "",
             "nothing has happened yet",
-            "resumed: saved 1 kB in 1 ms, loaded in 1 ms",
+            "the system is back: saved 1 kB in 1 ms, loaded in 1 ms",
         ] {
             assert_eq!(Cycle::parse("lz4", bad), None, "{bad}");
         }

@@ -5,7 +5,7 @@
 use crate::fake::Fake;
 
 const RESUMED: &str =
-    "0 resumed resumed: saved 122904 kB in 4091 ms, 40968 kB stored, loaded in 1946 ms\n";
+    "0 resumed the system is back: saved 122904 kB in 4091 ms, 40968 kB stored, loaded in 1946 ms\n";
 
 fn disk(fake: &Fake) -> String {
     std::fs::read_to_string(fake.root().join("sys/power/disk")).unwrap()

@@ -13,10 +13,13 @@ fn hibernates() {
     let fake = Fake::new();
     fake.set(
         "last_result",
-        "0 resumed resumed: saved 4 kB in 1 ms, loaded in 1 ms\n",
+        "0 resumed the system is back: saved 4 kB in 1 ms, loaded in 1 ms\n",
     );
     let ran = fake.run("hibernate --compressor zstd --mode reboot");
-    assert_eq!(ran.works(), "resumed: saved 4 kB in 1 ms, loaded in 1 ms\n");
+    assert_eq!(
+        ran.works(),
+        "the system is back: saved 4 kB in 1 ms, loaded in 1 ms\n"
+    );
     assert_eq!(fake.get("start"), "1");
     // What was for this time only is as it was.
     assert_eq!(fake.get("compressor"), "lz4");
@@ -108,9 +111,9 @@ fn watches() {
     );
     fake.set("progress", "power-down 1024 1024 1000 2000\n");
     assert_eq!(next(), "going down");
-    fake.set("last_result", "0 resumed resumed: saved\n");
+    fake.set("last_result", "0 resumed the system is back: saved\n");
     fake.set("progress", "idle 1024 1024 1000 2000\n");
-    assert_eq!(next(), "resumed: saved");
+    assert_eq!(next(), "the system is back: saved");
     assert!(child.wait().unwrap().success());
 
     fake.set("last_result", "-125 write stopped on request\n");

@@ -88,7 +88,7 @@ const ROWS: &[Row] = &[
 /// A system in which every command has something to do.
 fn system() -> Fake {
     let fake = Fake::new();
-    let result = "0 resumed resumed: saved 4 kB in 1 ms, 4 kB stored, loaded in 1 ms\n";
+    let result = "0 resumed the system is back: saved 4 kB in 1 ms, 4 kB stored, loaded in 1 ms\n";
     fake.set("last_result", result);
     fake.put("etc/dormouse.toml", "threads = 2\n");
     let page = vec![7; 4096];

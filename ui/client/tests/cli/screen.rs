@@ -147,11 +147,11 @@ fn begins_a_save() {
     put(
         &fake,
         "last_result",
-        "0 resumed resumed: saved 4 kB in 1 ms\n",
+        "0 resumed the system is back: saved 4 kB in 1 ms\n",
     );
     let (mut terminal, child) = Terminal::start(&fake, &["--hibernate"], None);
     terminal.shows("Getting ready");
-    ends(child, 0, "resumed: saved 4 kB in 1 ms");
+    ends(child, 0, "the system is back: saved 4 kB in 1 ms");
     assert_eq!(fake.get("start"), "1");
 }
 

@@ -96,6 +96,7 @@ struct Info {
     identity: String,
     resumable: bool,
     discarded: Option<&'static str>,
+    passed: bool,
     last_errno: u32,
     last_failure: Option<String>,
     image: Option<Description>,
@@ -174,6 +175,7 @@ pub(super) fn run(context: &Context, args: &PlaceArgs) -> Result<()> {
         identity: sb.image_id.0.iter().map(|b| format!("{b:02x}")).collect(),
         resumable: place.has_image() && image.as_ref().is_some_and(fine),
         discarded: place.discarded().filter(|_| sb.state.is_image()),
+        passed: sb.passed_by != 0,
         last_errno: sb.last_errno,
         last_failure: last_failure(sb),
         image,
@@ -201,6 +203,9 @@ fn words(info: &Info) -> String {
     }
     if let Some(why) = info.discarded {
         line("of no use", why);
+    }
+    if info.passed {
+        line("passed", "a boot went on without it");
     }
     if let Some(why) = &info.last_failure {
         line("last failure", &format!("{why} (-{})", info.last_errno));

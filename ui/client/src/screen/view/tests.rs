@@ -197,7 +197,7 @@ fn keys_are_offered_while_they_do_something() {
 #[test]
 fn how_it_ended() {
     let mut model = half();
-    let sentence = "resumed: saved 16384 kB in 2000 ms, loaded in 1000 ms";
+    let sentence = "the system is back: saved 16384 kB in 2000 ms, loaded in 1000 ms";
     let ended = |errno, sentence: &str| LastResult {
         errno,
         step: "resumed".to_string(),

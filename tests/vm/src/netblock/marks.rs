@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Marks of images that cannot be taken off while tasks are frozen, since the server is away.
+
+use std::time::Duration;
+
+use anyhow::{bail, ensure, Result};
+use dormouse_vm::{Arrival, Vm};
+
+use super::servers::Server;
+use super::{ready, STATE};
+use crate::power::BEGUN;
+use crate::steps::{boot_fresh, expect_result, get, set, went_on, FOLDER};
+use crate::Lab;
+
+const SOON: Duration = Duration::from_secs(120);
+const AGAIN: &str = "that is tried again when all is thawed";
+const DONE: &str = "the mark of the image was taken off the storage after all";
+const ERASE: &str = "must not be resumed: write \"erase\" to";
+
+/// A machine that gives its server five seconds, with a server.
+fn impatient(lab: &Lab) -> Result<(Vm, Server)> {
+    let server = Server::qemu("1G", &["--shared=8"])?;
+    let mut vm = ready(lab, &server.target())?;
+    vm.run(&format!("echo 5 > {FOLDER}/modules/netblock/timeout"))?;
+    Ok((vm, server))
+}
+
+fn expect_state(vm: &mut Vm, state: &str) -> Result<()> {
+    let image = get(vm, "image")?;
+    ensure!(
+        image.starts_with(&format!("state: {state}")),
+        "image: {image}"
+    );
+    Ok(())
+}
+
+/// Boots and stops the server when the image is loaded, so that the restored system does not
+/// find it.
+fn restore_without(vm: &mut Vm, server: &mut Server) -> Result<()> {
+    vm.start()?;
+    vm.log()?.wait_for("dormouse: loaded ", 0, SOON)?;
+    server.stop();
+    vm.log()?.wait_for(AGAIN, 0, SOON)?;
+    Ok(())
+}
+
+/// The restored system takes the mark off when its server is back, and says so when it is not.
+pub fn restored(lab: &Lab) -> Result<()> {
+    let (mut vm, mut server) = impatient(lab)?;
+    vm.hibernate()?;
+    restore_without(&mut vm, &mut server)?;
+    server.start()?;
+    let arrival = vm.arrive(SOON)?;
+    // Tasks run while that is tried.
+    vm.log()?.wait_for(DONE, 0, SOON)?;
+    went_on(&mut vm, arrival)?;
+    expect_state(&mut vm, "consumed")?;
+
+    vm.hibernate()?;
+    restore_without(&mut vm, &mut server)?;
+    ensure!(vm.arrive(SOON)? == Arrival::Resumed, "it did not resume");
+    vm.log()?
+        .wait_for("the system is back, but the mark of the image", 0, SOON)?;
+    vm.run("guest work verify")?;
+    let result = get(&mut vm, "last_result")?;
+    ensure!(
+        result.contains("the system is back, but the mark of the image") && result.contains(ERASE),
+        "last_result is {result}"
+    );
+    // A boot that does not know that the system went on takes no risk.
+    server.start()?;
+    vm.power_off()?;
+    boot_fresh(&mut vm)?;
+    let parts = [BEGUN, "write \"erase\" to", "only then write \"retry\""];
+    expect_result(&mut vm, -114, &parts)?;
+    set(&mut vm, "target", &server.target())?;
+    set(&mut vm, "image", "erase")?;
+    vm.assert_clean()
+}
+
+/// Begins to hibernate; a wakeup event is there when the image is complete, and the server is not.
+fn woken_without(vm: &mut Vm, server: &mut Server) -> Result<u64> {
+    // Events stop a transition only of those who have asked for it.
+    vm.run("cat /sys/power/wakeup_count > /sys/power/wakeup_count")?;
+    vm.run(&format!(
+        "cd {FOLDER}; (until read -r now < state && [ \"$now\" = write ]; do :; done; \
+         echo dormouse > /sys/power/wake_lock) > /dev/null 2>&1 & echo $! > keep_running"
+    ))?;
+    let from = vm.log()?.len();
+    let seq = vm.send(STATE)?;
+    vm.log()?.wait_for(" kB stored", from, SOON)?;
+    server.stop();
+    vm.log()?.wait_for(AGAIN, from, SOON)?;
+    Ok(seq)
+}
+
+fn went_on_awake(vm: &mut Vm, seq: u64) -> Result<()> {
+    let output = vm.wait(seq, SOON, |_| {})?.done(STATE)?;
+    if output.code == 0 {
+        bail!("it hibernated: {output:?}");
+    }
+    set(vm, "keep_running", "")?;
+    vm.run("echo dormouse > /sys/power/wake_unlock")?;
+    vm.run("guest work verify")?;
+    Ok(())
+}
+
+/// A save that is rolled back when its image is complete: the same.
+pub fn undone(lab: &Lab) -> Result<()> {
+    let (mut vm, mut server) = impatient(lab)?;
+    let seq = woken_without(&mut vm, &mut server)?;
+    server.start()?;
+    went_on_awake(&mut vm, seq)?;
+    ensure!(vm.log()?.contains(DONE), "the mark is still there");
+    expect_result(&mut vm, -16, &["wakeup event"])?;
+    let image = get(&mut vm, "image")?;
+    ensure!(!image.contains("committed"), "image: {image}");
+
+    let seq = woken_without(&mut vm, &mut server)?;
+    went_on_awake(&mut vm, seq)?;
+    let result = get(&mut vm, "last_result")?;
+    ensure!(
+        result.contains("the save was undone, but the mark") && result.contains(ERASE),
+        "last_result is {result}"
+    );
+    server.start()?;
+    expect_state(&mut vm, "committed")?;
+    set(&mut vm, "image", "erase")?;
+    vm.assert_clean()
+}
