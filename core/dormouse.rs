@@ -54,6 +54,7 @@ pub mod report;
 pub mod selftest;
 pub mod snapshot;
 pub mod sort;
+pub mod stack;
 pub mod stats;
 pub mod storage;
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]

@@ -25,6 +25,9 @@ use kernel::sync::{new_mutex, Mutex};
 /// Most workers, whatever the number of CPUs.
 pub const MOST_WORKERS: usize = 64;
 
+/// The writer while none is chosen.
+pub const USUAL_WRITER: &str = "swap";
+
 /// A module that the user chose.
 pub enum Choice<T: ?Sized + 'static> {
     /// None, or the one that is usual.

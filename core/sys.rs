@@ -28,6 +28,7 @@ pub mod net;
 pub mod once;
 pub mod random;
 pub mod slot;
+pub mod stack;
 pub mod sysfs;
 pub mod table;
 pub mod thread;

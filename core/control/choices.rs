@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::invalid;
-use crate::engine::{Choice, Engine, Settings};
+use crate::engine::{Choice, Engine, Settings, USUAL_WRITER};
 use crate::registry::{self, Pinned, Table};
 use crate::sys::sysfs::ShowBuf;
 use crate::target::{self, Target};
@@ -90,7 +90,7 @@ choice!(
     "atomic"
 );
 
-choice_shown!(show_writer, writer, writers, false, "swap");
+choice_shown!(show_writer, writer, writers, false, USUAL_WRITER);
 
 /// A writer gets ready for the target before it becomes the choice, and lets
 /// go of it when another one has.
@@ -123,8 +123,15 @@ pub(super) fn show_target(engine: &Engine, out: &mut ShowBuf<'_>) -> Result {
 pub(super) fn store_target(engine: &Engine, value: &str) -> Result {
     Target::parse(value).map_err(|why| invalid("target", why))?;
     let text = Text::format(format_args!("{value}"));
+    let usual = registry::get()?.writers.find_loaded(USUAL_WRITER);
     engine.configure(|s| {
-        if let Choice::Pinned(writer) = &s.writer {
+        let writer = match &s.writer {
+            Choice::Pinned(writer) => Some(writer),
+            Choice::Default => usual.as_ref(),
+            // Asked when a save begins.
+            Choice::Named(_) => None,
+        };
+        if let Some(writer) = writer {
             engine
                 .report
                 .beside(|| writer.configure(Some(text.as_str())))?;

@@ -28,18 +28,16 @@ use crate::engine::Engine;
 use crate::errno;
 use crate::image::header::{Bystander, HeaderBuilder, BYSTANDERS_MAX, LABEL_BYTES, PATH_BYTES};
 use crate::image::{superblock, ImageId};
+use crate::stack::Unfit;
 use crate::storage::Space;
 use crate::swapmark::sector::{self, Record, Role};
 use crate::swapmark::{of_bystander, Header};
 use crate::sys::block::BlockDevice;
+use crate::sys::stack::{Reason, Stack};
 use crate::sys::swap::{self, SwapArea, SwapSlots};
 use crate::text::Text;
 use kernel::prelude::*;
 use kernel::sync::Arc;
-
-/// Loop devices: they work through a thread that is frozen with everything
-/// else.
-const LOOP_MAJOR: u32 = 7;
 
 /// What the mark of an area needs.
 struct Mark {
@@ -58,7 +56,7 @@ struct Area {
     /// It has pages, or had some when that was looked at before.
     has_pages: bool,
     /// Or why it cannot carry one.
-    mark: Result<Mark, &'static str>,
+    mark: Result<Mark, Reason>,
 }
 
 /// The swap areas that hold no part of the image of a save.
@@ -77,21 +75,27 @@ fn text<const N: usize>(bytes: &[u8]) -> Text<N> {
     }
 }
 
-/// Gets ready to mark `area` for the image `id`, or says why that cannot be.
-fn make_mark(area: &SwapArea, id: ImageId) -> Result<Result<Mark, &'static str>> {
+/// Gets ready to mark `area` for the image `id`, or says why that cannot be. A
+/// device that must not take an image is not fit for a mark, either: both are
+/// written after the snapshot.
+fn make_mark(area: &SwapArea, stack: &Stack, id: ImageId) -> Result<Result<Mark, Reason>> {
+    let no = |why: &str| Ok(Err(Reason::format(format_args!("{why}"))));
+    if let Some(unfit) = stack.unfit() {
+        return Ok(Err(Reason::format(format_args!("{unfit}"))));
+    }
     let device = Arc::new(BlockDevice::of_swap(area.type_no)?, GFP_KERNEL)?;
     if device.is_read_only() {
-        return Ok(Err("cannot be written"));
+        return no("cannot be written");
     }
     let (header, last) = match Header::open(device, area.header_block()) {
         Ok(Ok(read)) => read,
-        Ok(Err(refusal)) => return Ok(Err(refusal.sentence())),
+        Ok(Err(refusal)) => return no(refusal.sentence()),
         Err(e) if e == ENOMEM => return Err(e),
-        Err(_) => return Ok(Err("cannot be read")),
+        Err(_) => return no("cannot be read"),
     };
     let original = match header.original(&last) {
         Ok(original) => original,
-        Err(e) if e == EINVAL => return Ok(Err("carries the mark of something else")),
+        Err(e) if e == EINVAL => return no("carries the mark of something else"),
         Err(e) => return Err(e),
     };
     let mut record = Record {
@@ -104,7 +108,7 @@ fn make_mark(area: &SwapArea, id: ImageId) -> Result<Result<Mark, &'static str>>
     if original != sector::plain() {
         let slots = SwapSlots::reserve(area.type_no, header.device.clone(), 1, || Ok(()))?;
         let Some((block, _)) = slots.extents().next() else {
-            return Ok(Err("has no free page to keep the end of its header in"));
+            return no("has no free page to keep the end of its header in");
         };
         header.write_keep(block, &id, &original)?;
         record.keep = block;
@@ -142,12 +146,15 @@ impl Bystanders {
 
     fn add(&mut self, engine: &Engine, area: &SwapArea) -> Result {
         let path = text(area.name());
-        if area.is_volatile() {
-            return Ok(());
-        }
-        if area.dev().major() == LOOP_MAJOR {
-            pr_notice!("swap area {path} is on a loop device, and not marked\n");
-            return Ok(());
+        let failed = |e| engine.fail(e, format_args!("swap area {path} could not be marked"));
+        let stack = Stack::of(area.dev()).map_err(failed)?;
+        match stack.unfit() {
+            Some(Unfit::Lost(_)) => return Ok(()),
+            Some(why) if why.is_still() => {
+                pr_notice!("swap area {path} is not marked: it {why}\n");
+                return Ok(());
+            }
+            _ => {}
         }
         if self.areas.len() >= BYSTANDERS_MAX {
             return Err(engine.fail(
@@ -155,9 +162,8 @@ impl Bystanders {
                 format_args!("more than {BYSTANDERS_MAX} swap areas are active"),
             ));
         }
-        let mark = make_mark(area, self.id)
-            .map_err(|e| engine.fail(e, format_args!("swap area {path} could not be marked")))?;
-        if let Err(why) = mark {
+        let mark = make_mark(area, &stack, self.id).map_err(failed)?;
+        if let Err(why) = &mark {
             if area.is_file() {
                 pr_notice!("swap area {path} is not marked: it {why}\n");
                 return Ok(());

@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::engine::{Choice, Engine, Settings, MOST_WORKERS};
+use crate::engine::{Choice, Engine, Settings, MOST_WORKERS, USUAL_WRITER};
 use crate::freezer::{Freezer, Kept};
 use crate::image::PAGE;
 use crate::pipeline::chain::{Ingredient, Recipe};
@@ -103,7 +103,7 @@ impl Chosen {
         Chosen {
             compressor: name(&s.compressor),
             encryptor: name(&s.encryptor),
-            writer: name_or(&s.writer, "swap"),
+            writer: name_or(&s.writer, USUAL_WRITER),
             writer_named: matches!(s.writer, Choice::Named(_)),
             freezer: name_or(&s.freezer, "pm"),
             snapshot: name_or(&s.snapshot, "atomic"),

@@ -6,6 +6,7 @@
 
 use super::ffi;
 use super::ioq::IoBuf;
+use super::stack::Stack;
 use crate::patience::{Patience, TICK_MS};
 use crate::text::Text;
 use core::fmt;
@@ -300,9 +301,8 @@ impl BlockDevice {
         loop {
             // SAFETY: By the type invariants the handle is valid, and the transfer was started here;
             // the rest is the safety requirement.
-            let result = unsafe {
-                ffi::dormouse_transfer_wait(self.raw(), dst.cast(), len, TICK_MS)
-            };
+            let result =
+                unsafe { ffi::dormouse_transfer_wait(self.raw(), dst.cast(), len, TICK_MS) };
             if result != IN_PROGRESS {
                 return to_result(result);
             }
@@ -324,11 +324,7 @@ impl BlockDevice {
 
 /// Calls `f` with each part of a transfer that a page has room for: where it is on the device, where
 /// in the memory, and how long it is.
-fn for_pages(
-    offset: u64,
-    len: usize,
-    mut f: impl FnMut(u64, usize, usize) -> Result,
-) -> Result {
+fn for_pages(offset: u64, len: usize, mut f: impl FnMut(u64, usize, usize) -> Result) -> Result {
     if len == 0 {
         return Err(EINVAL);
     }
@@ -377,7 +373,30 @@ pub(super) fn numbers(
     Ok((found, there))
 }
 
-/// Numbers of all block devices that have something in them, partitions too. May sleep.
+/// Leaves those out that stand still; says how many that are, too.
+pub(super) fn without_still(list: KVec<DevT>) -> Result<(KVec<DevT>, usize)> {
+    let mut kept = KVec::with_capacity(list.len(), GFP_KERNEL)?;
+    for &dev in list.iter() {
+        if !is_still(dev)? {
+            kept.push(dev, GFP_KERNEL)?;
+        }
+    }
+    let left_out = list.len().saturating_sub(kept.len());
+    Ok((kept, left_out))
+}
+
+/// Whether `dev` does not answer while tasks and kernel threads are frozen, or is gone. What is on
+/// such a device is in a file, whose filesystem is looked at.
+fn is_still(dev: DevT) -> Result<bool> {
+    match Stack::of(dev) {
+        Ok(stack) => Ok(stack.is_still()),
+        Err(e) if e == ENODEV => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
+/// Numbers of all block devices that have something in them, partitions too, but not of those that
+/// stand still while tasks are frozen. May sleep.
 ///
 /// # Errors
 ///
@@ -390,7 +409,7 @@ pub fn devices() -> Result<KVec<DevT>> {
     if there > list.len() {
         return Err(E2BIG);
     }
-    Ok(list)
+    Ok(without_still(list)?.0)
 }
 
 /// Most devices that [`count_own`] can count.

@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
-use super::block::BlockDevice;
+use super::block::{BlockDevice, DevT};
 use super::ffi;
 use super::work;
 use core::mem::ManuallyDrop;
@@ -63,10 +63,6 @@ flags! {
     is_in_use: DORMOUSE_FILE_IN_USE;
     /// It has no name any more.
     is_unlinked: DORMOUSE_FILE_UNLINKED;
-    /// Its filesystem is on a loop device.
-    is_on_loop: DORMOUSE_FILE_LOOP;
-    /// Its filesystem is lost when the machine is switched off.
-    is_volatile: DORMOUSE_FILE_VOLATILE;
 }
 
 impl Info {
@@ -136,6 +132,14 @@ impl File {
         // SAFETY: By the type invariants the handle is valid; the description is ours to write.
         unsafe { ffi::dormouse_file_describe(self.raw(), &mut raw) };
         Info { raw }
+    }
+
+    /// The block device it is on; one of them when there are several, none when that cannot be told.
+    /// May sleep.
+    pub fn dev(&self) -> Option<DevT> {
+        // SAFETY: By the type invariants the handle is valid.
+        let dev = unsafe { ffi::dormouse_file_dev(self.raw()) };
+        (dev != 0).then_some(DevT(dev))
     }
 
     /// True when somebody else has it open to write it. It has to be open for that itself. Any

@@ -12,17 +12,20 @@ use kernel::error::from_err_ptr;
 use kernel::prelude::*;
 
 /// Numbers of at most `most` block devices of mounted filesystems, and how many there are. All
-/// devices of each filesystem are listed, but no loop devices: what is on them is in a file, whose
-/// filesystem is. May sleep; takes no lock of a filesystem.
+/// devices of each filesystem are listed, but none that stands still while tasks are frozen, such
+/// as those made of loop devices: what is on them is in a file, whose filesystem is. May sleep;
+/// takes no lock of a filesystem.
 ///
 /// # Errors
 ///
 /// `ENOMEM`.
 pub fn devices(most: usize) -> Result<(KVec<DevT>, usize)> {
-    block::numbers(most, |devs, count| {
+    let (list, there) = block::numbers(most, |devs, count| {
         // SAFETY: There is room for as many numbers.
         unsafe { ffi::dormouse_bdev_mounted(devs, count) }
-    })
+    })?;
+    let (list, left_out) = block::without_still(list)?;
+    Ok((list, there.saturating_sub(left_out)))
 }
 
 /// Pages that are still to be written to filesystems. Any context.

@@ -134,6 +134,45 @@ int dormouse_transfer_wait(struct dormouse_bdev *dev, void *data, size_t len, u3
 bool dormouse_transfer_leave(struct dormouse_bdev *dev);
 void dormouse_bdev_forget(struct dormouse_bdev *dev, u64 offset, size_t len);
 
+/* shim_stack.c */
+
+/**
+ * enum dormouse_layer_kind - What a layer of a block device says.
+ * @DORMOUSE_LAYER_DISK: That it is on this disk.
+ * @DORMOUSE_LAYER_TARGET: That device-mapper makes this disk by such a target.
+ * @DORMOUSE_LAYER_ARRAY: That md makes this disk, and of which level.
+ */
+enum dormouse_layer_kind {
+	DORMOUSE_LAYER_DISK,
+	DORMOUSE_LAYER_TARGET,
+	DORMOUSE_LAYER_ARRAY,
+};
+
+/**
+ * struct dormouse_layer - One layer of a block device.
+ * @kind: What it says.
+ * @dev: Number of the whole disk.
+ * @level: Level of the array, negative for linear.
+ * @external: True if a process keeps the metadata of the array.
+ * @frees_slots: True if the disk forgets the contents of free swap slots.
+ * @disk: Name of the disk.
+ * @type: Type of the target.
+ * @variant: For targets of type raid which kind of array that is, for those of
+ *	type mirror where their log is.
+ */
+struct dormouse_layer {
+	enum dormouse_layer_kind kind;
+	u32 dev;
+	s32 level;
+	bool external;
+	bool frees_slots;
+	char disk[32];
+	char type[32];
+	char variant[32];
+};
+
+int dormouse_stack(u32 dev, struct dormouse_layer *layers, u32 count);
+
 /* shim_thread.c */
 
 struct dormouse_thread *dormouse_thread_spawn(const char *name, void (*run)(void *ctx),
@@ -432,7 +471,6 @@ int dormouse_restore_arm(struct dormouse_restore *restore);
  * @free_pages: Of these free.
  * @header_block: Where its header is on the device, in pages.
  * @is_file: True if it is a file on a filesystem.
- * @is_volatile: True if it is lost when the machine is switched off.
  * @is_virtual: True if the kernel makes the device itself, as dm and md do.
  * @name: Path of the device node or file.
  */
@@ -443,7 +481,6 @@ struct dormouse_swap_area {
 	u64 free_pages;
 	u64 header_block;
 	bool is_file;
-	bool is_volatile;
 	bool is_virtual;
 	char name[256];
 };
@@ -508,8 +545,6 @@ enum dormouse_file_how {
 #define DORMOUSE_FILE_DAX		(1U << 7)
 #define DORMOUSE_FILE_IN_USE		(1U << 8)
 #define DORMOUSE_FILE_UNLINKED		(1U << 9)
-#define DORMOUSE_FILE_LOOP		(1U << 10)
-#define DORMOUSE_FILE_VOLATILE		(1U << 11)
 
 /**
  * struct dormouse_file_info - What a file is.
@@ -539,6 +574,7 @@ struct dormouse_file_extent {
 
 struct dormouse_file *dormouse_file_open(const char *path, enum dormouse_file_how how);
 void dormouse_file_describe(const struct dormouse_file *f, struct dormouse_file_info *info);
+u32 dormouse_file_dev(const struct dormouse_file *f);
 bool dormouse_file_is_open_for_write(const struct dormouse_file *f);
 s64 dormouse_file_read(const struct dormouse_file *f, u64 pos, void *data, size_t len);
 int dormouse_file_write(const struct dormouse_file *f, u64 pos, const void *data, size_t len);

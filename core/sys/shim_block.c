@@ -9,7 +9,6 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/init.h>
-#include <linux/major.h>
 #include <linux/mm.h>
 #include <linux/refcount.h>
 #include <linux/slab.h>
@@ -246,8 +245,6 @@ int dormouse_bdev_lookup(const char *path, u32 *dev)
  * @devs: Becomes the list of their numbers.
  * @count: Length of @devs.
  *
- * Not loop devices: they stand still while kernel threads are frozen.
- *
  * Context: Process context. May sleep.
  * Return: How many there are, which may be more than @count.
  */
@@ -262,8 +259,6 @@ u32 dormouse_bdev_list(u32 *devs, u32 count)
 		struct block_device *bdev = dev_to_bdev(device);
 
 		if (!bdev_nr_sectors(bdev) || (bdev->bd_disk->flags & GENHD_FL_HIDDEN))
-			continue;
-		if (MAJOR(bdev->bd_dev) == LOOP_MAJOR)
 			continue;
 		if (used < count)
 			devs[used] = bdev->bd_dev;

@@ -10,7 +10,6 @@
 #include <linux/fileattr.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
-#include <linux/major.h>
 #include <linux/mount.h>
 #include <linux/namei.h>
 #include <linux/slab.h>
@@ -108,21 +107,6 @@ static bool is_journaled(struct file *file)
 	return (st.result_mask & STATX_DIOALIGN) && !st.dio_offset_align;
 }
 
-static u32 device_flags(struct block_device *bdev)
-{
-	u32 flags = 0;
-
-	if (bdev_read_only(bdev))
-		flags |= DORMOUSE_FILE_READ_ONLY;
-	if (MAJOR(bdev->bd_dev) == LOOP_MAJOR)
-		flags |= DORMOUSE_FILE_LOOP;
-	/* Gone with the power. */
-	if (MAJOR(bdev->bd_dev) == RAMDISK_MAJOR ||
-	    bdev->bd_disk->fops->swap_slot_free_notify)
-		flags |= DORMOUSE_FILE_VOLATILE;
-	return flags;
-}
-
 /**
  * dormouse_file_describe - Say what a file is.
  * @f: The file.
@@ -153,11 +137,48 @@ void dormouse_file_describe(const struct dormouse_file *f, struct dormouse_file_
 		info->flags |= DORMOUSE_FILE_IN_USE;
 	if (d_unlinked(f->file->f_path.dentry))
 		info->flags |= DORMOUSE_FILE_UNLINKED;
-	if (sb->s_bdev)
-		info->flags |= device_flags(sb->s_bdev);
+	if (sb->s_bdev && bdev_read_only(sb->s_bdev))
+		info->flags |= DORMOUSE_FILE_READ_ONLY;
 	info->flags |= attribute_flags(f->file);
 	if (!(info->flags & DORMOUSE_FILE_INLINE) && is_journaled(f->file))
 		info->flags |= DORMOUSE_FILE_JOURNALED;
+}
+
+/* The number of the device that btrfs has named a filesystem after, or 0. */
+static u32 dev_of_btrfs(const struct super_block *sb)
+{
+	struct class_dev_iter iter;
+	struct device *device;
+	u32 found = 0;
+
+	class_dev_iter_init(&iter, &block_class, NULL, NULL);
+	while (!found && (device = class_dev_iter_next(&iter))) {
+		struct block_device *bdev = dev_to_bdev(device);
+		char name[sizeof(sb->s_id)];
+
+		snprintf(name, sizeof(name), "%pg", bdev);
+		if (!strcmp(name, sb->s_id))
+			found = bdev->bd_dev;
+	}
+	class_dev_iter_exit(&iter);
+	return found;
+}
+
+/**
+ * dormouse_file_dev - Find the block device that a file is on.
+ * @f: The file.
+ *
+ * Context: Process context. May sleep.
+ * Return: Its number, that of one of them if there are several, or 0.
+ */
+u32 dormouse_file_dev(const struct dormouse_file *f)
+{
+	const struct super_block *sb = dormouse_file_inode(f)->i_sb;
+
+	if (sb->s_bdev)
+		return sb->s_bdev->bd_dev;
+	/* It may have several devices, so it has none in the usual place. */
+	return sb->s_magic == BTRFS_SUPER_MAGIC ? dev_of_btrfs(sb) : 0;
 }
 
 /**

@@ -10,7 +10,6 @@
 #include <linux/fs.h>
 #include <linux/kthread.h>
 #include <linux/magic.h>
-#include <linux/major.h>
 #include <linux/part_stat.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
@@ -258,8 +257,7 @@ static bool is_of_filesystem(struct block_device *bdev, const void *btrfs)
  * @devs: Becomes the list of their numbers.
  * @count: Length of @devs.
  *
- * All devices of each, and that of a journal elsewhere. Not loop devices: what is
- * on them is in a file, whose filesystem is listed.
+ * All devices of each, and that of a journal elsewhere.
  *
  * Context: Process context. May sleep; takes no lock of a filesystem.
  * Return: How many there are, which may be more than @count.
@@ -277,7 +275,7 @@ u32 dormouse_bdev_mounted(u32 *devs, u32 count)
 	while ((device = class_dev_iter_next(&iter))) {
 		struct block_device *bdev = dev_to_bdev(device);
 
-		if (bdev->bd_disk->major == LOOP_MAJOR || !is_of_filesystem(bdev, btrfs))
+		if (!is_of_filesystem(bdev, btrfs))
 			continue;
 		if (used < count)
 			devs[used] = bdev->bd_dev;

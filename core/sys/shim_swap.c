@@ -7,7 +7,6 @@
 #include <linux/err.h>
 #include <linux/file.h>
 #include <linux/fs.h>
-#include <linux/major.h>
 #include <linux/rbtree.h>
 #include <linux/sched.h>
 #include <linux/sizes.h>
@@ -41,13 +40,6 @@ static struct swap_info_struct *get_area(u32 type)
 		return NULL;
 	}
 	return si;
-}
-
-/* Gone with the power, or with the slot: neither keeps an image. */
-static bool is_volatile(struct block_device *bdev)
-{
-	return MAJOR(bdev->bd_dev) == RAMDISK_MAJOR ||
-	       bdev->bd_disk->fops->swap_slot_free_notify;
 }
 
 /**
@@ -84,7 +76,6 @@ int dormouse_swap_area(u32 type, struct dormouse_swap_area *area)
 	area->free_pages = count_swap_pages(type, 1);
 	area->header_block = swapdev_block(type, 0);
 	area->is_file = !(si->flags & SWP_BLKDEV);
-	area->is_volatile = is_volatile(si->bdev);
 	/* Disks of drivers have a device above them. */
 	area->is_virtual = !disk_to_dev(si->bdev->bd_disk)->parent;
 	name = file_path(si->swap_file, area->name, sizeof(area->name));

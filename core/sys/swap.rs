@@ -78,11 +78,6 @@ impl SwapArea {
         self.raw.is_file
     }
 
-    /// True when it is lost when the machine is switched off, as compressed memory is.
-    pub fn is_volatile(&self) -> bool {
-        self.raw.is_volatile
-    }
-
     /// True when the kernel makes the device itself, of others (dm, md): another boot may not have
     /// it, and the saved system goes on with it all the same.
     pub fn is_virtual(&self) -> bool {

@@ -83,9 +83,7 @@ fn failed(path: &str, e: Error) -> Error {
 fn fill_new(path: &str, file: &File, bytes: u64) -> Result {
     // On btrfs it becomes one without copying on write.
     file.allocate(bytes).map_err(|e| failed(path, e))?;
-    if let Some((e, why)) = refusal::of_info(&file.info()) {
-        return Err(engine::fail(e, format_args!("file {path} {why}")));
-    }
+    refusal::check(path, file)?;
     write_all(file, bytes).map_err(|e| failed(path, e))
 }
 
@@ -94,9 +92,7 @@ fn fill_existing(path: &str, file: &File, bytes: u64) -> Result {
     if info.bytes() == 0 && !file.is_open_for_write() {
         return fill_new(path, file, bytes);
     }
-    if let Some((e, why)) = refusal::of_info(&info) {
-        return Err(engine::fail(e, format_args!("file {path} {why}")));
-    }
+    refusal::check(path, file)?;
     if file.is_open_for_write() {
         return Err(engine::fail(
             ETXTBSY,

@@ -70,10 +70,7 @@ fn runs(path: &str, file: &PinnedFile, blocks: u64) -> Result<(u64, KVVec<(u64, 
 fn open_checked(path: &str) -> Result<(File, u64)> {
     let name = CString::try_from_fmt(format_args!("{path}"))?;
     let file = File::open(&name, Access::Read).map_err(|e| refusal::of_open(path, e))?;
-    let info = file.info();
-    if let Some((e, why)) = refusal::of_info(&info) {
-        return Err(engine::fail(e, format_args!("file {path} {why}")));
-    }
+    let info = refusal::check(path, &file)?;
     let bytes = info.bytes();
     let mut first = Buf::new(BLOCK)?;
     let got = file.read(0, &mut first)?;

@@ -6,24 +6,42 @@
 
 use dormouse::engine;
 use dormouse::errno;
-use dormouse::sys::file::Info;
+use dormouse::sys::file::{File, Info};
+use dormouse::sys::stack;
 use kernel::prelude::*;
+
+/// Checks what can be seen from outside of `file`, whose path is `path`. May
+/// sleep.
+///
+/// # Errors
+///
+/// Why it cannot be used, with the reason recorded; `ENOMEM`.
+pub(crate) fn check(path: &str, file: &File) -> Result<Info> {
+    let info = file.info();
+    if let Some((e, why)) = of_info(&info) {
+        return Err(engine::fail(e, format_args!("file {path} {why}")));
+    }
+    let reason = match file.dev() {
+        Some(dev) => stack::unfit(dev)?,
+        None => None,
+    };
+    match reason {
+        Some(why) => Err(engine::fail(
+            errno::error(errno::EOPNOTSUPP),
+            format_args!("file {path} {why}"),
+        )),
+        None => Ok(info),
+    }
+}
 
 /// Why a file is not used that is as `info` says; the end of a sentence that
 /// begins with its name.
-pub(crate) fn of_info(info: &Info) -> Option<(Error, &'static str)> {
+fn of_info(info: &Info) -> Option<(Error, &'static str)> {
     let unsupported = errno::error(errno::EOPNOTSUPP);
     let why = if !info.is_on_known_fs() {
         (
             unsupported,
             "is not on ext4, xfs or btrfs on a disk: only these say where its blocks are, and leave them there",
-        )
-    } else if info.is_volatile() {
-        (unsupported, "is lost when the machine goes down")
-    } else if info.is_on_loop() {
-        (
-            unsupported,
-            "is on a loop device, which stands still while the image is written",
         )
     } else if info.is_read_only() {
         (EROFS, "cannot be written")

@@ -5,21 +5,19 @@
 #![forbid(unsafe_code)]
 
 use core::cmp::Reverse;
+use core::fmt::Write;
 use dormouse::engine;
 use dormouse::storage::Place;
 use dormouse::swapmark::sector::{self, Found, Sector};
 use dormouse::swapmark::Header;
 use dormouse::sys::block::{self, BlockDevice, DevT};
 use dormouse::sys::hibernate::{self, ResumeDevice};
+use dormouse::sys::stack::{self, Reason};
 use dormouse::sys::swap::{self, SwapArea};
 use dormouse::target::Target;
 use kernel::prelude::*;
 use kernel::str::CString;
 use kernel::sync::Arc;
-
-/// Loop devices: they work through a thread that is frozen with everything
-/// else.
-const LOOP_MAJOR: u32 = 7;
 
 /// An active swap area that can take part of an image.
 pub(crate) struct Candidate {
@@ -109,26 +107,22 @@ impl Wanted<'_> {
 }
 
 /// Returns the area as a candidate, or why it is none.
-fn examine(area: SwapArea) -> Result<Result<Candidate, &'static str>> {
-    if area.is_volatile() {
-        return Ok(Err("is lost when the machine goes down"));
-    }
-    if area.dev().major() == LOOP_MAJOR {
-        return Ok(Err(
-            "is on a loop device, which stands still while the image is written",
-        ));
+fn examine(area: SwapArea) -> Result<Result<Candidate, Reason>> {
+    let no = |why: &str| Ok(Err(Reason::format(format_args!("{why}"))));
+    if let Some(reason) = stack::unfit(area.dev())? {
+        return Ok(Err(reason));
     }
     let device = Arc::new(BlockDevice::of_swap(area.type_no)?, GFP_KERNEL)?;
     if device.is_read_only() {
-        return Ok(Err("cannot be written"));
+        return no("cannot be written");
     }
     let (header, last) = match Header::open(device, area.header_block())? {
         Ok(read) => read,
-        Err(refusal) => return Ok(Err(refusal.sentence())),
+        Err(refusal) => return no(refusal.sentence()),
     };
     let original = match header.original(&last) {
         Ok(original) => original,
-        Err(e) if e == EINVAL => return Ok(Err("carries the mark of something else")),
+        Err(e) if e == EINVAL => return no("carries the mark of something else"),
         Err(e) => return Err(e),
     };
     Ok(Ok(Candidate {
@@ -164,7 +158,7 @@ fn active() -> Result<KVec<SwapArea>> {
 pub(crate) fn choose(place: Place<'_>, tell: bool) -> Result<KVec<Candidate>> {
     let wanted = wanted(place)?;
     let mut chosen = KVec::new();
-    let mut refused: Option<(KVec<u8>, &'static str)> = None;
+    let mut refused: Option<(KVec<u8>, Reason)> = None;
     for area in active()? {
         if !wanted.may_mean(&area) {
             continue;
@@ -204,7 +198,78 @@ pub(crate) fn choose(place: Place<'_>, tell: bool) -> Result<KVec<Candidate>> {
     Ok(chosen)
 }
 
-fn none(wanted: &Wanted<'_>, refused: Option<(KVec<u8>, &'static str)>) -> Result<KVec<Candidate>> {
+/// The device that target `text` means, active or not, if that can be known.
+fn device_of(text: &str) -> Result<Option<DevT>> {
+    let wanted = match Target::parse(text) {
+        Ok(Target::Device(path)) => {
+            let path = CString::try_from_fmt(format_args!("{path}"))?;
+            return Ok(block::lookup(&path).ok());
+        }
+        Ok(Target::Number { major, minor, .. }) => return Ok(DevT::new(major, minor)),
+        Ok(Target::File(path)) => Wanted::File(path),
+        Ok(Target::Uuid(uuid)) => Wanted::Uuid(uuid),
+        _ => return Ok(None),
+    };
+    for area in active()? {
+        if !wanted.may_mean(&area) {
+            continue;
+        }
+        let device = Arc::new(BlockDevice::of_swap(area.type_no)?, GFP_KERNEL)?;
+        let header = Header::open(device, area.header_block());
+        if matches!(header, Ok(Ok((header, _))) if wanted.means(&header)) {
+            return Ok(Some(area.dev()));
+        }
+    }
+    Ok(None)
+}
+
+/// Refuses a target on a device that can never take an image. May sleep.
+///
+/// # Errors
+///
+/// `EINVAL` with the reason recorded; `ENOMEM`.
+pub(crate) fn check(text: &str) -> Result {
+    let Some(dev) = device_of(text)? else {
+        return Ok(());
+    };
+    match stack::unfit(dev) {
+        Ok(Some(why)) => Err(engine::fail(
+            EINVAL,
+            format_args!("target {text} cannot take an image: it {why}"),
+        )),
+        Ok(None) => Ok(()),
+        // Not there yet.
+        Err(e) if e == ENODEV => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Writes a line about each active area: its path, with blanks as in
+/// /proc/swaps, and that it can take an image, or why it cannot. May sleep.
+///
+/// # Errors
+///
+/// `E2BIG` when they do not fit; `ENOMEM`.
+pub(crate) fn list(out: &mut dyn Write) -> Result {
+    for area in active()? {
+        for c in path(&area).chars() {
+            let written = match c {
+                ' ' | '\t' | '\n' | '\\' => write!(out, "\\{:03o}", u32::from(c)),
+                _ => out.write_char(c),
+            };
+            written.map_err(|_| E2BIG)?;
+        }
+        let written = match examine(area) {
+            Ok(Ok(_)) => out.write_str(" can take an image\n"),
+            Ok(Err(why)) => writeln!(out, " {why}"),
+            Err(e) => writeln!(out, " has a header that could not be read ({})", e.to_errno()),
+        };
+        written.map_err(|_| E2BIG)?;
+    }
+    Ok(())
+}
+
+fn none(wanted: &Wanted<'_>, refused: Option<(KVec<u8>, Reason)>) -> Result<KVec<Candidate>> {
     if let Some((name, why)) = refused {
         let name = core::str::from_utf8(&name).unwrap_or("?");
         return Err(engine::fail(

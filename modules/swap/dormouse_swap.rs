@@ -20,8 +20,10 @@ mod space;
 // The pure files name these as they do on the host.
 use dormouse::{blockmap, image};
 
+use dormouse::control;
 use dormouse::registry::{self, Registration};
 use dormouse::storage::{Place, Room, Space, Storage};
+use dormouse::sys::sysfs::{Attribute, Directory, ShowBuf};
 use kernel::c_str;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -36,12 +38,17 @@ module! {
 }
 
 struct Module {
+    // Field order matters: nobody finds us any more when the rest goes.
+    _folder: Directory,
     _registration: Registration,
 }
 
 impl kernel::Module for Module {
     fn init(module: &'static ThisModule) -> Result<Self> {
+        let folder = control::module_folder(c_str!("swap"))?;
+        folder.add_shared(Arc::new(Areas, GFP_KERNEL)?)?;
         Ok(Module {
+            _folder: folder,
             _registration: registry::register_storage(Arc::new(Swap, GFP_KERNEL)?, module)?,
         })
     }
@@ -56,6 +63,10 @@ impl Storage for Swap {
 
     fn memory(&self, _place: Place<'_>, blocks: u64) -> usize {
         reserve::memory(blocks)
+    }
+
+    fn configure(&self, target: Option<&str>) -> Result {
+        target.map_or(Ok(()), areas::check)
     }
 
     fn room(&self, place: Place<'_>) -> Result<Room> {
@@ -77,5 +88,26 @@ impl Storage for Swap {
 
     fn open_mark(&self, place: Place<'_>) -> Result<Arc<dyn Space>> {
         Ok(Arc::new(open::open_mark(place)?, GFP_KERNEL)?)
+    }
+}
+
+/// `areas`: which active swap areas can take an image, and why others cannot.
+struct Areas;
+
+impl Attribute for Areas {
+    fn name(&self) -> &'static CStr {
+        c_str!("areas")
+    }
+
+    fn mode(&self) -> u16 {
+        0o400
+    }
+
+    fn show(&self, out: &mut ShowBuf<'_>) -> Result {
+        areas::list(out)
+    }
+
+    fn store(&self, _value: &[u8]) -> Result {
+        Err(EPERM)
     }
 }

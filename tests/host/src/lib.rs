@@ -24,6 +24,7 @@ pub use dormouse_image::{
 mod pure {
     pub mod pace;
     pub mod remote;
+    pub mod stack;
 }
 
 /// The pure parts of the module for generic netlink.
@@ -32,7 +33,7 @@ pub mod ui {
     pub mod rates;
 }
 
-pub use pure::{pace, remote};
+pub use pure::{pace, remote, stack};
 
 /// What is in the header of a swap area with an image.
 #[path = "../../../core/swapmark/sector.rs"]

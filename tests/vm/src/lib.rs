@@ -33,6 +33,7 @@ mod release;
 mod screen;
 mod settings;
 mod shortages;
+mod stacks;
 mod stalls;
 mod steps;
 mod swapareas;
@@ -163,6 +164,7 @@ pub fn all() -> Vec<Scenario> {
         builtin::SCENARIOS,
         cycles::SCENARIOS,
         places::SCENARIOS,
+        stacks::SCENARIOS,
         swapareas::SCENARIOS,
         files::SCENARIOS,
         refusals::SCENARIOS,

@@ -18,5 +18,6 @@ mod plans;
 mod random;
 mod rates;
 mod roots;
+mod stacks;
 mod superblocks;
 mod targets;
