@@ -5,7 +5,7 @@
 use anyhow::{ensure, Context, Result};
 use dormouse_vm::Vm;
 
-use crate::steps::{get, set, there_and_back, FIRST_DISK};
+use crate::steps::{get, prepare, set, there_and_back, FIRST_DISK, FOLDER};
 use crate::{Lab, Scenario};
 
 /// The scenarios of this file.
@@ -24,6 +24,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "memory-movable",
         "copies lie where only memory may be that can be moved",
         movable,
+    ),
+    Scenario::new(
+        "memory-while-writing",
+        "every free page is kept for emergencies while the image is written: it is complete",
+        while_writing,
     ),
 ];
 
@@ -96,5 +101,39 @@ fn movable(lab: &Lab) -> Result<()> {
     for _ in 0..2 {
         ensure!(freed(&mut vm)? == 0, "there was room for all of it");
     }
+    vm.assert_clean()
+}
+
+/// A task that is not frozen. As long as the image is written, it tells the
+/// allocator to keep back more memory than there is.
+const KEEP_BACK: &str = "\
+#!/bin/sh
+echo $$ > /sys/power/hibernate/keep_running
+read -r before < /proc/sys/vm/min_free_kbytes
+state=
+until [ \"$state\" = write ]; do
+	read -r state < /sys/power/hibernate/state
+done
+echo 2000000 > /proc/sys/vm/min_free_kbytes
+while [ \"$state\" = write ]; do
+	read -r state < /sys/power/hibernate/state
+done
+echo $before > /proc/sys/vm/min_free_kbytes
+";
+
+fn while_writing(lab: &Lab) -> Result<()> {
+    let mut vm = lab
+        .small()
+        .file("/bin/keep-back", 0o755, KEEP_BACK)
+        .swap_disk("512M")?;
+    vm.boot()?;
+    vm.run("swapon /dev/vda")?;
+    prepare(&mut vm)?;
+    vm.run("/bin/keep-back > /dev/null 2>&1 &")?;
+    vm.run(&format!(
+        "until grep -q . {FOLDER}/keep_running; do usleep 50000; done"
+    ))?;
+    there_and_back(&mut vm)?;
+    vm.run("kill $(cat /sys/power/hibernate/keep_running)")?;
     vm.assert_clean()
 }
