@@ -5,7 +5,7 @@
 use anyhow::{ensure, Context, Result};
 use dormouse_vm::Vm;
 
-use crate::steps::{get, prepare, set, there_and_back, FIRST_DISK, FOLDER};
+use crate::steps::{boot_fresh, get, prepare, set, there_and_back, went_on, FIRST_DISK, FOLDER};
 use crate::{Lab, Scenario};
 
 /// The scenarios of this file.
@@ -29,6 +29,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "memory-while-writing",
         "every free page is kept for emergencies while the image is written: it is complete",
         while_writing,
+    ),
+    Scenario::new(
+        "resume-full-cache",
+        "a system whose memory is full of page cache gives it up for an image",
+        full_cache,
     ),
 ];
 
@@ -135,5 +140,32 @@ fn while_writing(lab: &Lab) -> Result<()> {
     ))?;
     there_and_back(&mut vm)?;
     vm.run("kill $(cat /sys/power/hibernate/keep_running)")?;
+    vm.assert_clean()
+}
+
+fn full_cache(lab: &Lab) -> Result<()> {
+    let mut vm = lab
+        .vm()
+        .mem(320)
+        .append("resume=/dev/vda")
+        .swap_disk("512M")?
+        .swap_disk("512M")?;
+    vm.boot()?;
+    vm.run("swapon /dev/vda")?;
+    prepare(&mut vm)?;
+    // No zeros, which need no page frame of their own to be loaded to.
+    vm.run("dd if=/dev/urandom of=/tmp/noise bs=1M count=60 2>&1 && md5sum /tmp/noise > /tmp/sum")?;
+    vm.hibernate()?;
+    boot_fresh(&mut vm)?;
+    // It is in the cache as long as somebody has the device open.
+    vm.run("sleep 1000 < /dev/vdb & cat /dev/vdb > /dev/null")?;
+    let free = vm.run("awk '/^MemFree:/ { print $2 }' /proc/meminfo")?;
+    let free: u64 = free.trim().parse()?;
+    ensure!(free < 48 * 1024, "{free} kB are free");
+    let timeout = std::time::Duration::from_secs(120);
+    vm.send(&format!("echo 1 > {FOLDER}/resume"))?;
+    let arrival = vm.arrive(timeout)?;
+    went_on(&mut vm, arrival)?;
+    vm.run("md5sum -c /tmp/sum")?;
     vm.assert_clean()
 }
