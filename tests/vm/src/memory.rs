@@ -3,9 +3,13 @@
 //! Memory that is short, or of a kind that not everybody may use.
 
 use anyhow::{ensure, Context, Result};
+use dormouse_host::reader;
 use dormouse_vm::Vm;
 
-use crate::steps::{boot_fresh, get, prepare, set, there_and_back, went_on, FIRST_DISK, FOLDER};
+use crate::image;
+use crate::steps::{
+    boot_fresh, get, prepare, resume, set, there_and_back, went_on, FIRST_DISK, FOLDER,
+};
 use crate::{Lab, Scenario};
 
 /// The scenarios of this file.
@@ -34,6 +38,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "resume-full-cache",
         "a system whose memory is full of page cache gives it up for an image",
         full_cache,
+    ),
+    Scenario::new(
+        "poisoned-page",
+        "a page with an uncorrectable error is not in the image",
+        poisoned,
     ),
 ];
 
@@ -167,5 +176,61 @@ fn full_cache(lab: &Lab) -> Result<()> {
     let arrival = vm.arrive(timeout)?;
     went_on(&mut vm, arrival)?;
     vm.run("md5sum -c /tmp/sum")?;
+    vm.assert_clean()
+}
+
+/// Bits of `/proc/kpageflags`.
+const BUDDY: u32 = 1 << 10;
+const HWPOISON: u32 = 1 << 19;
+
+/// The flags of `count` page frames from `first` on: their lower half.
+fn flags(vm: &mut Vm, first: u64, count: u64) -> Result<Vec<u32>> {
+    let text = vm.run(&format!(
+        "dd if=/proc/kpageflags bs=8 skip={first} count={count} 2> /dev/null | \
+         hexdump -v -e '2/4 \"%08x \" \"\\n\"'"
+    ))?;
+    let words = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    Ok(words
+        .map(|word| u32::from_str_radix(word, 16))
+        .collect::<Result<_, _>>()?)
+}
+
+fn poisoned(lab: &Lab) -> Result<()> {
+    let mut vm = lab.sleepy()?;
+    set(&mut vm, "compressor", "none")?;
+    // One that nobody uses: from then on nobody can, but it is not free.
+    let first = 128 << 8;
+    let found = flags(&mut vm, first, 4096)?;
+    let free = found.iter().position(|flags| flags & BUDDY != 0);
+    let pfn = first + free.context("no page is free")? as u64;
+    vm.run(&format!(
+        "echo {pfn:#x} > /sys/kernel/debug/hwpoison/corrupt-pfn"
+    ))?;
+    let now = flags(&mut vm, pfn, 1)?;
+    ensure!(
+        now.first().is_some_and(|flags| flags & HWPOISON != 0),
+        "the page is not poisoned: {now:x?}"
+    );
+    vm.hibernate()?;
+    let (superblock, blocks) = image::linear(vm.get_disk(0)?)?;
+    let image = reader::read(&superblock, &blocks);
+    let image = image.map_err(|e| anyhow::anyhow!("{}", e.sentence()))?;
+    let image = image.context("no image")?;
+    let filled = image.fills.iter();
+    ensure!(
+        !image.pages.contains_key(&pfn)
+            && filled
+                .clone()
+                .all(|&(first, count, _)| pfn < first || pfn >= first + u64::from(count)),
+        "page frame {pfn:#x} is in the image"
+    );
+    resume(&mut vm)?;
+    let now = flags(&mut vm, pfn, 1)?;
+    ensure!(
+        now.first().is_some_and(|flags| flags & HWPOISON != 0),
+        "the page is not poisoned any more: {now:x?}"
+    );
     vm.assert_clean()
 }
