@@ -172,7 +172,9 @@ fn full_cache(lab: &Lab) -> Result<()> {
     let free: u64 = free.trim().parse()?;
     ensure!(free < 48 * 1024, "{free} kB are free");
     let timeout = std::time::Duration::from_secs(120);
+    let from = vm.log()?.len();
     vm.send(&format!("echo 1 > {FOLDER}/resume"))?;
+    vm.log()?.wait_for("kB of memory in", from, timeout)?;
     let arrival = vm.arrive(timeout)?;
     went_on(&mut vm, arrival)?;
     vm.run("md5sum -c /tmp/sum")?;
