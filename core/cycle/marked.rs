@@ -70,17 +70,17 @@ impl Marked {
     /// Tries once to take the mark off; returns what the restored kernel is told.
     /// May sleep.
     pub(super) fn attempt(&mut self, engine: &Engine) -> Result<Option<Figures>> {
-        engine.report.aside(|| match self {
+        match self {
             Marked::Undone(save) => save.unmark(engine).map(|()| None),
             Marked::Restored(save) => save.consume(engine).map(Some),
-        })
+        }
     }
 
     /// Tries until it works, or nothing more is to be expected of waiting.
     fn patiently(&mut self, engine: &Engine) -> Result<Option<Figures>> {
         let begin = time::monotonic_ns();
         loop {
-            let result = self.attempt(engine);
+            let result = engine.report.aside(|| self.attempt(engine));
             let waited = time::monotonic_ns().saturating_sub(begin);
             match result {
                 Err(e) if self.is_marked() && !is_final(e) && waited < PATIENCE_NS => {
