@@ -169,8 +169,8 @@ fn stalled_prepare(lab: &Lab) -> Result<()> {
             "vda does not answer now that all is frozen",
         ),
     ] {
-        // Half a second for a block, so that it can be stopped before the next one.
-        vm.qmp()?.throttle(0, 8192)?;
+        // Two seconds for a block, so that it can be stopped before the next one.
+        vm.qmp()?.throttle(0, 2048)?;
         let from = vm.log()?.len();
         let seq = vm.send("echo disk > /sys/power/state")?;
         reach(&vm, text, from)?;
