@@ -184,7 +184,12 @@ impl SwapSlots {
     fn reserve_some(&mut self, want: u64, batch: &mut [Extent]) -> Result<bool> {
         // SAFETY: The batch is ours to write; any other numbers are allowed.
         let used = unsafe {
-            ffi::dormouse_swap_alloc(self.held.type_no, want, batch.as_mut_ptr(), batch.len() as u64)
+            ffi::dormouse_swap_alloc(
+                self.held.type_no,
+                want,
+                batch.as_mut_ptr(),
+                batch.len() as u64,
+            )
         };
         // Only that the area is not there makes it fail.
         let used = usize::try_from(used).map_err(|_| ENOENT)?;

@@ -36,10 +36,7 @@ pub fn run(f: impl FnOnce() + Send + 'static, mut go_on: impl FnMut() -> Result)
 /// Drops `what` when `is_over` says so, which is asked now and then, perhaps for ever. What cannot
 /// be waited for is never dropped. Both are of this crate, as a module may go before. May sleep and
 /// allocate.
-pub(super) fn drop_when<T: Send + 'static>(
-    what: T,
-    is_over: impl Fn(&T) -> bool + Send + 'static,
-) {
+pub(super) fn drop_when<T: Send + 'static>(what: T, is_over: impl Fn(&T) -> bool + Send + 'static) {
     let kept = core::mem::ManuallyDrop::new(what);
     let wait = move || {
         while !is_over(&kept) {
@@ -48,7 +45,10 @@ pub(super) fn drop_when<T: Send + 'static>(
         drop(core::mem::ManuallyDrop::into_inner(kept));
     };
     // Without memory for it the closure is dropped, which leaves what it keeps alone.
-    if workqueue::system_unbound().try_spawn(GFP_KERNEL, wait).is_err() {
+    if workqueue::system_unbound()
+        .try_spawn(GFP_KERNEL, wait)
+        .is_err()
+    {
         pr_warn!("what a device may still use stays reserved\n");
     }
 }

@@ -262,7 +262,11 @@ pub(crate) fn list(out: &mut dyn Write) -> Result {
         let written = match examine(area) {
             Ok(Ok(_)) => out.write_str(" can take an image\n"),
             Ok(Err(why)) => writeln!(out, " {why}"),
-            Err(e) => writeln!(out, " has a header that could not be read ({})", e.to_errno()),
+            Err(e) => writeln!(
+                out,
+                " has a header that could not be read ({})",
+                e.to_errno()
+            ),
         };
         written.map_err(|_| E2BIG)?;
     }
