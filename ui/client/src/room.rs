@@ -38,7 +38,7 @@ fn percent_left(compressor: &str) -> u64 {
 
 /// What is meant by `target`, of the active swap areas.
 fn areas_of<'a>(context: &Context, target: &str, all: &'a [SwapArea]) -> Option<Vec<&'a SwapArea>> {
-    let good = |area: &&SwapArea| area.unusable.is_none();
+    let good = |area: &&SwapArea| area.unusable().is_none();
     let (Ok(Target::Device(path)) | Ok(Target::File(path))) = Target::parse(target) else {
         let auto = matches!(Target::parse(target), Ok(Target::Auto));
         return auto.then(|| all.iter().filter(good).collect());

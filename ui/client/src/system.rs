@@ -37,9 +37,33 @@ pub struct SwapArea {
     pub size: u64,
     /// Bytes that nobody uses.
     pub free: u64,
-    /// Why no image can be in it.
-    pub unusable: Option<&'static str>,
+    /// What the kernel says of it, if that is known.
+    pub verdict: Option<Verdict>,
 }
+
+/// What the kernel says of a swap area.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It can take an image.
+    Usable,
+    /// It cannot; why, as the end of a sentence that begins with its path.
+    Unusable(String),
+}
+
+impl SwapArea {
+    /// Why no image can be in it, if the kernel says that.
+    pub fn unusable(&self) -> Option<&str> {
+        match &self.verdict {
+            Some(Verdict::Unusable(why)) => Some(why),
+            _ => None,
+        }
+    }
+}
+
+/// Where the kernel says which areas can take an image, while the writer for
+/// them is loaded.
+const VERDICTS: &str = "sys/power/hibernate/modules/swap/areas";
 
 impl System {
     /// The system whose root folder is `root`.
@@ -73,8 +97,11 @@ impl System {
     pub fn swaps(&self) -> Vec<SwapArea> {
         // Names of files need not be text.
         let text = fs::read(self.path("proc/swaps")).unwrap_or_default();
-        let lines = text.split(|&byte| byte == b'\n');
-        lines.skip(1).filter_map(swap_area).collect()
+        let verdicts = self.read(VERDICTS).unwrap_or_default();
+        let lines = text.split(|&byte| byte == b'\n').skip(1);
+        lines
+            .filter_map(|line| swap_area(line, &verdicts))
+            .collect()
     }
 
     /// The block device with this number.
@@ -158,11 +185,13 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// One line of `/proc/swaps`, where blanks, tabs, newlines and backslashes in a path are octal.
-fn swap_area(line: &[u8]) -> Option<SwapArea> {
+/// One line of `/proc/swaps`, where blanks, tabs, newlines and backslashes in a path are octal,
+/// with what `verdicts` say of it.
+fn swap_area(line: &[u8], verdicts: &str) -> Option<SwapArea> {
     let words = line.split(|byte| byte.is_ascii_whitespace());
     let mut words = words.filter(|word| !word.is_empty());
-    let file = PathBuf::from(OsString::from_vec(unescaped(words.next()?)));
+    let word = words.next()?;
+    let file = PathBuf::from(OsString::from_vec(unescaped(word)));
     let path = file.to_string_lossy().into_owned();
     words.next()?;
     let mut kib = || {
@@ -170,19 +199,25 @@ fn swap_area(line: &[u8]) -> Option<SwapArea> {
         word.parse::<u64>().ok()?.checked_mul(1024)
     };
     let (size, used) = (kib()?, kib()?);
-    let unusable = match path.strip_prefix("/dev/").unwrap_or_default() {
-        name if name.starts_with("zram") || name.starts_with("ram") => {
-            Some("is in memory and lost when the machine goes down")
-        }
-        name if name.starts_with("loop") => Some("is on a loop device"),
-        _ => None,
-    };
     Some(SwapArea {
         path,
         file,
         size,
         free: size.saturating_sub(used),
-        unusable,
+        verdict: std::str::from_utf8(word)
+            .ok()
+            .and_then(|word| verdict(word, verdicts)),
+    })
+}
+
+/// What `verdicts` say of the area whose path is `word`, written as in
+/// `/proc/swaps`.
+fn verdict(word: &str, verdicts: &str) -> Option<Verdict> {
+    let mut lines = verdicts.lines();
+    let said = lines.find_map(|line| line.strip_prefix(word)?.strip_prefix(' '))?;
+    Some(match said {
+        "can take an image" => Verdict::Usable,
+        why => Verdict::Unusable(why.to_string()),
     })
 }
 
@@ -217,14 +252,19 @@ mod tests {
 
     #[test]
     fn reads_swaps() {
-        let swap_area = |line: &str| super::swap_area(line.as_bytes());
         let line = "/my\\040swap   file\t\t1024\t\t24\t\t-2";
+        let verdicts = "/my\\040swap2 is lost\n/my\\040swap can take an image\n\
+                        /dev/dm-0 is on a loop device (loop0), which stands still\n";
+        let swap_area = |line: &str| super::swap_area(line.as_bytes(), verdicts);
         let area = swap_area(line).unwrap();
         assert_eq!((area.path.as_str(), area.free), ("/my swap", 1000 << 10));
-        assert_eq!(area.unusable, None);
-        for bad in ["/dev/zram0 partition 8 0 100", "/dev/loop7 partition 8 0 1"] {
-            assert!(swap_area(bad).unwrap().unusable.is_some());
-        }
+        assert_eq!(area.verdict, Some(Verdict::Usable));
+        assert_eq!(area.unusable(), None);
+        let area = swap_area("/dev/dm-0 partition 8 0 100").unwrap();
+        let why = "is on a loop device (loop0), which stands still";
+        assert_eq!(area.unusable(), Some(why));
+        let area = swap_area("/dev/dm-01 partition 8 0 100").unwrap();
+        assert_eq!(area.verdict, None);
         assert!(swap_area("").is_none());
         assert!(swap_area("/dev/vda partition x 0").is_none());
         for (escaped, path) in [

@@ -58,7 +58,10 @@ fn finds_nothing_in_the_way() {
             "no '{line}' in\n{out}"
         );
     }
-    assert!(out.contains("(/dev/zram0 is in memory and lost"), "{out}");
+    assert!(
+        out.contains("(/dev/zram0 is on zram0, which is lost"),
+        "{out}"
+    );
     let json = fake.run("doctor --json").json();
     assert_eq!(json["good"], true);
     assert_eq!(json["checks"][0]["verdict"], "ok");
@@ -129,8 +132,23 @@ fn finds_too_little_room() {
     );
     fake.run("doctor").fails(1, "not ready: target, room\n");
     let fake = healthy();
-    fake.put("sys/class/block/vda2/ro", "1\n");
-    only(&fake, "target", "/dev/vda2 cannot be written");
+    let thin = "/dev/zram0 is on zram0, which is lost when the machine goes down\n\
+                /dev/vda2 is on device-mapper target thin (dm-3), which may keep more\n";
+    fake.set("modules/swap/areas", thin);
+    fake.run("doctor").fails(1, "not ready: target, room\n");
+    let out = fake.run("doctor").out;
+    assert!(
+        out.contains("/dev/vda2 is on device-mapper target thin (dm-3)"),
+        "{out}"
+    );
+    // Nobody has asked the module yet.
+    let fake = healthy();
+    std::fs::remove_file(fake.control().join("modules/swap/areas")).unwrap();
+    let out = fake.run("doctor").works().to_string();
+    assert!(
+        out.contains("note  target") && out.contains("modprobe dormouse_swap"),
+        "{out}"
+    );
     let fake = healthy();
     fake.set("writer", "swap [file]\n");
     fake.put("proc/modules", "dormouse_file 1\n");

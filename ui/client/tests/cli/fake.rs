@@ -35,6 +35,11 @@ const CONTROL: &[(&str, &str)] = &[
     ("progress", "idle 0 0 0 0\n"),
     ("last_result", "0 idle nothing has happened yet\n"),
     ("image", "none\n"),
+    (
+        "modules/swap/areas",
+        "/dev/zram0 is on zram0, which is lost when the machine goes down\n\
+         /dev/vda2 can take an image\n",
+    ),
     ("modules/netblock/timeout", "60\n"),
     ("modules/netblock/claim", "0\n"),
 ];

@@ -86,7 +86,7 @@ fn swap(context: &Context, said: Option<&str>) -> Check {
     let areas = context.system.swaps();
     let areas: Vec<_> = areas
         .iter()
-        .filter(|area| area.unusable.is_none())
+        .filter(|area| area.unusable().is_none())
         .collect();
     let Some(first) = areas.first() else {
         return Check::unknown(NAME, "there is no swap area to look for");

@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -35,41 +34,31 @@ pub(super) fn checks(context: &Context) -> Result<Vec<Check>> {
     Ok(all)
 }
 
-/// Whether the block device of this path only lets itself be read.
-fn is_read_only(context: &Context, path: &str) -> bool {
-    let name = Path::new(path)
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy();
-    let ro = context.system.read(&format!("sys/class/block/{name}/ro"));
-    ro.is_some_and(|ro| ro.trim() == "1")
-}
-
 fn swap(context: &Context, room: &Room) -> Check {
     let name = "target";
     let all = context.system.swaps();
     let unusable: Vec<String> = all
         .iter()
-        .filter_map(|area| Some(format!("{} {}", area.path, area.unusable?)))
+        .filter_map(|area| Some(format!("{} {}", area.path, area.unusable()?)))
         .collect();
     let skipped = match unusable.is_empty() {
         true => String::new(),
         false => format!(" ({})", unusable.join(", ")),
     };
-    let read_only: Vec<&str> = all
-        .iter()
-        .map(|area| area.path.as_str())
-        .filter(|path| is_read_only(context, path))
-        .collect();
-    if !read_only.is_empty() {
-        let found = format!("{} cannot be written", read_only.join(", "));
-        return Check::fail(name, found, "choose another target, or make it writable");
-    }
     match room.holds {
         Some(0) => Check::fail(
             name,
-            format!("there is no free swap space that keeps an image{skipped}"),
+            format!("there is no free swap space that can take an image{skipped}"),
             "activate a swap partition or swap file, or use the writer \"file\"",
+        ),
+        // Only the writer itself, once it is loaded, knows what they are made of.
+        Some(_) if all.iter().all(|area| area.verdict.is_none()) => Check::note(
+            name,
+            format!(
+                "{}, of which the kernel has not said yet whether it can take an image",
+                room.place
+            ),
+            "modprobe dormouse_swap, and look again",
         ),
         Some(bytes) => {
             let free = text::bytes(bytes);
