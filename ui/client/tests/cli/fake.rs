@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -56,6 +57,9 @@ impl Fake {
         for (name, text) in CONTROL {
             fake.put(&format!("sys/power/hibernate/{name}"), text);
         }
+        // As the kernel has it: a list, and no setting.
+        let areas = fake.control().join("modules/swap/areas");
+        std::fs::set_permissions(areas, std::fs::Permissions::from_mode(0o400)).unwrap();
         fake.put(
             "sys/power/disk",
             "[platform] shutdown reboot suspend test_resume \n",
