@@ -5,6 +5,7 @@
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
 use super::thread::Gate;
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 use super::time;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -36,6 +37,7 @@ pub fn run(f: impl FnOnce() + Send + 'static, mut go_on: impl FnMut() -> Result)
 /// Drops `what` when `is_over` says so, which is asked now and then, perhaps for ever. What cannot
 /// be waited for is never dropped. Both are of this crate, as a module may go before. May sleep and
 /// allocate.
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub(super) fn drop_when<T: Send + 'static>(what: T, is_over: impl Fn(&T) -> bool + Send + 'static) {
     let kept = core::mem::ManuallyDrop::new(what);
     let wait = move || {

@@ -123,6 +123,7 @@ fn loop_below(lab: &Lab) -> Result<()> {
         &format!(
             "addpart /dev/loop0 1 2048 40000
              {DM} create line --table '0 40000 linear /dev/loop1 8'
+             insmod /modules/raid1.ko
              mdadm --create /dev/md0 --run --metadata=1.0 --assume-clean --level=1 --raid-devices=2 /dev/loop2 /dev/loop3
              {DM} create over --table '0 40000 linear /dev/md0 8'
              addpart /dev/loop4 1 2048 40000"
@@ -207,6 +208,8 @@ fn mapping_changes(lab: &Lab) -> Result<()> {
 /// Puts the devices of [`on_stack`] together, in every boot.
 const STACK: &str = "#!/bin/sh
 export PATH=/sbin:/usr/sbin:/bin:/usr/bin
+insmod /modules/md-mod.ko
+insmod /modules/raid1.ko
 mdadm --build /dev/md0 --assume-clean --level=1 --raid-devices=2 /dev/vda /dev/vdb
 dmsetup --noudevsync --noudevrules create line --table '0 1000000 linear /dev/md0 4096'
 dmsetup --noudevsync --noudevrules create secret --table \"0 1000000 crypt aes-xts-plain64 \
