@@ -12,6 +12,7 @@
 use super::marked::Marked;
 use super::plan::Plan;
 use crate::engine::{self, Engine};
+use crate::errno;
 use crate::sys::thread::Thread;
 use crate::sys::time;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -48,10 +49,17 @@ pub(super) fn go_on(mut marked: Marked, plan: Option<&Plan>) {
     }
     TRYING.store(true, Ordering::Release);
     let trying = Thread::spawn(kernel::c_str!("dormouse_unmark"), move || {
-        while engine::get().and_then(|e| marked.attempt(e)).is_err() {
-            time::sleep_ms(PAUSE_MS);
+        loop {
+            match engine::get().and_then(|e| marked.attempt(e)) {
+                Ok(_) => {
+                    pr_notice!("the mark of the image was taken off the storage after all\n");
+                    break;
+                }
+                // The mark is that of another image by now.
+                Err(e) if e == errno::error(errno::ESTALE) => break,
+                Err(_) => time::sleep_ms(PAUSE_MS),
+            }
         }
-        pr_notice!("the mark of the image was taken off the storage after all\n");
         drop(marked);
         TRYING.store(false, Ordering::Release);
     });
