@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Kernel trees: Debian's source with our patches, one for each state of them.
+//! The kernel tree: Debian's source with our patches. It stays at one place,
+//! as kbuild builds everything anew in a tree that has moved.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
@@ -18,10 +20,9 @@ use crate::progress;
 /// The source package; its minor version moves with security updates.
 const PACKAGE: &str = "linux-source-6.12";
 const ARCHIVE: &str = "/usr/src/linux-source-6.12.tar.xz";
-/// Where the patches of a tree are kept, with the version of its source.
+/// Where the patches of the tree are kept, with the version of its source and,
+/// while it is complete, its key.
 const NOTES: &str = ".dormouse";
-/// Trees that stay in the cache; each takes some GiB with its builds.
-const KEEP: usize = 2;
 /// What our repository holds of the kernel.
 pub const OURS: &[&str] = &["Kbuild", "Kconfig", "core", "modules", "ui", "kunit"];
 
@@ -71,8 +72,8 @@ fn series(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(names.map(|name| folder.join(name)).collect())
 }
 
-/// Returns the tree for the present patches, with our sources in it as they are
-/// now; unpacks and patches when there is none. The caller holds the cache's lock.
+/// Returns the tree with the present patches, and with our sources in it as they
+/// are now; unpacks it when there is none. The caller holds the cache's lock.
 ///
 /// # Errors
 ///
@@ -82,57 +83,52 @@ pub fn prepare(paths: &Paths) -> Result<PathBuf> {
     let mut key = Key::default();
     key.text(&version);
     key.files(&patches(paths), &patches(paths))?;
-    let tree = paths.cache.join(format!("linux-{}", key.finish()));
-    // A tree gets its name when it is complete.
-    if !tree.exists() {
-        let part = paths.cache.join("linux.part");
-        remove(&part)?;
-        host::check_disk(&paths.cache, 6)?;
-        match newest(paths, &version)? {
-            Some(old) if derive(&old, &part, &patches(paths)).is_ok() => {}
-            _ => unpack(paths, &part, &version)?,
-        }
-        fs::rename(&part, &tree)?;
-    }
+    let key = key.finish();
+    let tree = paths.cache.join("linux");
     let notes = tree.join(NOTES);
-    fs::write(notes.join("used"), "")?;
-    prune(paths)?;
+    let note = |name: &str| fs::read_to_string(notes.join(name)).ok();
+    let present = note("key");
+    if present.as_ref() != Some(&key) {
+        // One that is being changed has none.
+        remove_file(&notes.join("key"))?;
+        let usable = present.is_some() && note("version").as_ref() == Some(&version);
+        if !usable || exchange(&tree, &patches(paths)).is_err() {
+            unpack(paths, &tree, &version)?;
+        }
+        fs::write(notes.join("key"), key)?;
+    }
     sync(paths, &tree)?;
     Ok(tree)
 }
 
-fn unpack(paths: &Paths, part: &Path, version: &str) -> Result<()> {
-    remove(part)?;
-    fs::create_dir_all(part.join(NOTES))?;
+fn unpack(paths: &Paths, tree: &Path, version: &str) -> Result<()> {
+    remove_all(paths)?;
+    host::check_disk(&paths.cache, 6)?;
+    fs::create_dir_all(tree.join(NOTES))?;
     let log = paths.cached("logs")?.join("unpack.log");
     let mut tar = Command::new("tar");
     tar.args(["-x", "-v", "--strip-components=1", "-f", ARCHIVE, "-C"])
-        .arg(part);
+        .arg(tree);
     progress::run(&format!("unpacking Linux {version}"), &mut tar, &log, false)?;
-    fs::write(part.join(NOTES).join("version"), version)?;
-    apply_all(part, &patches(paths))
+    fs::write(tree.join(NOTES).join("version"), version)?;
+    apply_all(tree, &patches(paths))
 }
 
-/// Makes `part` from the tree `old` by exchanging patches, so that only files
-/// that differ get a new time, and what was built stays built.
-fn derive(old: &Path, part: &Path, patches: &Path) -> Result<()> {
-    eprintln!("the patches changed: taking over {}", old.display());
-    let mut copy = Command::new("cp");
-    copy.args(["-a", "--reflink=auto", "--"]).arg(old).arg(part);
-    if !copy.status()?.success() {
-        bail!("cannot copy the tree");
-    }
-    let applied = part.join(NOTES).join("patches");
+/// Exchanges the patches of `tree`, so that only files that differ get a new
+/// time, and what was built stays built.
+fn exchange(tree: &Path, patches: &Path) -> Result<()> {
+    eprintln!("the patches changed: exchanging them");
+    let applied = tree.join(NOTES).join("patches");
     let mut touched = files_of(&applied)?;
     touched.extend(files_of(patches)?);
-    let before: Vec<_> = touched.iter().map(|file| state(&part.join(file))).collect();
+    let before: Vec<_> = touched.iter().map(|file| state(&tree.join(file))).collect();
     for patch in series(&applied)?.iter().rev() {
-        apply(part, patch, true)?;
+        apply(tree, patch, true)?;
     }
-    apply_all(part, patches)?;
+    apply_all(tree, patches)?;
     for (file, before) in touched.iter().zip(before) {
         let Some((data, time)) = before else { continue };
-        let path = part.join(file);
+        let path = tree.join(file);
         if fs::read(&path).is_ok_and(|now| now == data) {
             fs::File::options()
                 .append(true)
@@ -228,37 +224,26 @@ fn sync(paths: &Paths, tree: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Complete trees, the one used last first.
-fn trees(paths: &Paths) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
+/// Removes all trees, those of earlier versions of this program too, and what is
+/// left of one that was not completed.
+fn remove_all(paths: &Paths) -> Result<()> {
     for entry in fs::read_dir(&paths.cache)? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        if name.starts_with("linux-") {
-            let time = fs::metadata(path.join(NOTES).join("used")).and_then(|data| data.modified());
-            found.push((time.unwrap_or(SystemTime::UNIX_EPOCH), path));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name == "linux" || name == "linux.part" || name.starts_with("linux-") {
+            remove(&path)?;
         }
     }
-    found.sort();
-    Ok(found.into_iter().rev().map(|(_, path)| path).collect())
-}
-
-fn newest(paths: &Paths, version: &str) -> Result<Option<PathBuf>> {
-    let same = |tree: &PathBuf| {
-        fs::read_to_string(tree.join(NOTES).join("version")).is_ok_and(|text| text == version)
-    };
-    Ok(trees(paths)?.into_iter().find(same))
-}
-
-fn prune(paths: &Paths) -> Result<()> {
-    for tree in trees(paths)?.iter().skip(KEEP) {
-        remove(tree)?;
-    }
     Ok(())
+}
+
+fn remove_file(file: &Path) -> Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", file.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn remove(folder: &Path) -> Result<()> {
