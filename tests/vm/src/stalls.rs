@@ -21,7 +21,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "the disk stops while the image is written: the machine goes on, and the disk later",
         stalled_save,
     ),
-    Scenario::new(
+    Scenario::long(
         "stalled-prepare",
         "the disk stops before the snapshot: that is found out, and nothing is saved",
         stalled_prepare,
