@@ -163,8 +163,11 @@ fn stalled_prepare(lab: &Lab) -> Result<()> {
     for (text, step, sentence) in [
         // The superblock is written after that.
         ("swap area /dev/vda: ", " prepare ", "vda stands still"),
-        // Found out by the read that probes, or by the first write that does not end.
-        ("Freezing remaining freezable tasks", " ", "vda "),
+        (
+            "Freezing remaining freezable tasks",
+            " snapshot ",
+            "vda does not answer now that all is frozen",
+        ),
     ] {
         // Two seconds for a block, so that it can be stopped before the next one.
         vm.qmp()?.throttle(0, 2048)?;
