@@ -10,6 +10,7 @@ use crate::kernel::Config;
 use crate::paths::Paths;
 
 mod dist;
+mod evidence;
 mod host;
 mod kunit;
 mod limit;

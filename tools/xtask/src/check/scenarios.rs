@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use vm_scenarios::{Lab, Scenario};
 
-use super::{limit, Tally};
+use super::{evidence, limit, Tally};
 use crate::debian;
 use crate::kernel::{self, Config};
 use crate::paths::Paths;
@@ -35,7 +35,8 @@ pub fn list(only: Option<&str>) -> Vec<Named> {
 }
 
 /// Runs `scenarios` on the kernel `config`, `jobs` of them at the same time.
-/// When a kernel does not build, all of them failed.
+/// When a kernel does not build, all of them failed. What the logs say of those
+/// that failed comes last, where it is found.
 pub fn run(paths: &Paths, config: Config, scenarios: &[Named], jobs: usize) -> Tally {
     let failed = |error: anyhow::Error| {
         println!("{error:#}");
@@ -50,20 +51,27 @@ pub fn run(paths: &Paths, config: Config, scenarios: &[Named], jobs: usize) -> T
     };
     let next = AtomicUsize::new(0);
     let total = Mutex::new(Tally::default());
+    let lost = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..jobs.clamp(1, scenarios.len()) {
             scope.spawn(|| {
                 while let Some(named) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let tally = one(named, &lab, logs.join(named.1.name));
-                    total
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .add(tally);
+                    let logs = logs.join(named.1.name);
+                    let tally = one(named, &lab, logs.clone());
+                    held(&total).add(tally);
+                    if !tally.all_passed() {
+                        held(&lost).push(format!("== {}\n{}", named.0, evidence::of(&logs)));
+                    }
                 }
             });
         }
     });
+    held(&lost).iter().for_each(|said| println!("{said}"));
     total.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn prepare(paths: &Paths, config: Config, scenarios: &[Named]) -> Result<(Lab, PathBuf)> {
