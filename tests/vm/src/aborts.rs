@@ -63,7 +63,7 @@ echo "$now" > /tmp/when
 const BUSY: &str = "Device or resource busy";
 
 /// Adds [`WATCH`] to a machine, also for its next boot with `dm.watch=PHASE`.
-fn watched(vm: Vm) -> Vm {
+pub fn watched(vm: Vm) -> Vm {
     let early = "#!/bin/sh\nphase=$(sed -n 's/.*dm.watch=\\([a-z-]*\\).*/\\1/p' /proc/cmdline)\n\
         [ -n \"$phase\" ] || exit 0\n/bin/watch-phase \"$phase\" abort &\n\
         echo $! > /sys/power/hibernate/keep_running\n";
@@ -81,7 +81,11 @@ fn sleepy(lab: &Lab) -> Result<Vm> {
 }
 
 /// Lets [`WATCH`] wait for `phase`.
-fn watch(vm: &mut Vm, phase: &str, what: &str) -> Result<()> {
+///
+/// # Errors
+///
+/// When the guest refuses to keep it running.
+pub fn watch(vm: &mut Vm, phase: &str, what: &str) -> Result<()> {
     vm.run(&format!(
         "rm -f /tmp/when; /bin/watch-phase {phase} {what} > /dev/null 2>&1 & \
          echo $! > {FOLDER}/keep_running"

@@ -13,7 +13,7 @@ use crate::steps::{
     boot_fresh, expect_result, expect_type, get, refused, resume, set, FIRST_DISK, FOLDER,
     SMALL_MIB,
 };
-use crate::{files, netblock, Lab, Scenario};
+use crate::{aborts, files, netblock, Lab, Scenario};
 
 /// The scenarios of this file.
 pub const SCENARIOS: &[Scenario] = &[
@@ -31,6 +31,16 @@ pub const SCENARIOS: &[Scenario] = &[
         "bystander-gone",
         "an image is kept while a swap area with pages of its system is not there",
         gone,
+    ),
+    Scenario::new(
+        "bystander-abort",
+        "areas beside an image get their signatures back when a save is stopped",
+        stopped,
+    ),
+    Scenario::new(
+        "bystander-offline",
+        "the command erases an image in a system without hibernation, and all areas are swap again",
+        offline,
     ),
     Scenario::new(
         "bystander-cut",
@@ -86,7 +96,12 @@ const AWAKE: [&str; 2] = ["swap", "swap"];
 /// A machine whose image goes to the first disk and whose pages are on the
 /// second one, too.
 fn ready(lab: &Lab) -> Result<Vm> {
-    let mut vm = lab.small().swap_disk("512M")?.swap_disk("512M")?;
+    ready_as(lab.small())
+}
+
+/// The same for `vm`, which has no disk yet.
+fn ready_as(vm: Vm) -> Result<Vm> {
+    let mut vm = vm.swap_disk("512M")?.swap_disk("512M")?;
     // What is in the place of the mark has to come back.
     let disk = vm.get_disk(1)?;
     disk.write(SUPERBLOCK_AT, &[0x5a; 500])?;
@@ -198,6 +213,45 @@ fn gone(lab: &Lab) -> Result<()> {
     vm.get_disk(1)?.write(1036, &uuid)?;
     resume(&mut vm)?;
     types(&vm, AWAKE)?;
+    vm.assert_clean()
+}
+
+fn stopped(lab: &Lab) -> Result<()> {
+    let mut vm = ready_as(aborts::watched(lab.small()))?;
+    let before = header(&vm, 1)?;
+    for phase in ["snapshot", "write"] {
+        aborts::watch(&mut vm, phase, "abort")?;
+        match vm.hibernate_by("echo disk > /sys/power/state")? {
+            Hibernated::Returned(output) if output.text.contains("Operation canceled") => {}
+            other => anyhow::bail!("phase {phase} ended in {other:?}"),
+        }
+        vm.run("guest work verify")?;
+        expect_result(&mut vm, -125, &["stopped on request"])?;
+        types(&vm, AWAKE)?;
+        ensure!(header(&vm, 1)? == before, "phase {phase} left a mark");
+    }
+    vm.hibernate()?;
+    types(&vm, WAITING)?;
+    vm.set_append(FIRST_DISK);
+    resume(&mut vm)?;
+    types(&vm, AWAKE)?;
+    vm.assert_clean()
+}
+
+fn offline(lab: &Lab) -> Result<()> {
+    let mut vm = ready(lab)?;
+    let before = header(&vm, 1)?;
+    vm.hibernate()?;
+    types(&vm, WAITING)?;
+    // The modules refuse to do anything there.
+    vm.set_append("resume=none nohibernate");
+    boot_fresh(&mut vm)?;
+    let said = vm.run("dormouse image info /dev/vda")?;
+    ensure!(said.contains("/dev/vdb"), "not of the other area: {said}");
+    vm.run("dormouse image erase /dev/vda --yes")?;
+    types(&vm, AWAKE)?;
+    ensure!(header(&vm, 1)? == before, "the header is another one");
+    vm.run("swapon /dev/vda && swapon /dev/vdb")?;
     vm.assert_clean()
 }
 
