@@ -197,6 +197,31 @@ run "$@" "$top/dist/resume" /dev/vdb2
 check "an image that is refused" 1 "$load
 dormouse ui --if-display --load /dev/vdb2" "dormouse: not resumed: another kernel"
 
+# Whoever can still do something about it is told what, and nobody else.
+kept='the image is kept only until this boot mounts its filesystems: stop in the initramfs (break=premount, rd.break=pre-mount)'
+warned() {
+	case $said in
+	*"$kept"*) said=warned ;;
+	*) said=silent ;;
+	esac
+}
+for case in 'silent -74 load the image is damaged: REASON; it is not restored' \
+	'silent -116 check the filesystem on vda (UUID 1) was mounted since the image was saved, so to resume would damage it; the image is kept: write "erase"' \
+	'warned -116 check the image was made by another kernel (6 1), not by this one; it is kept' \
+	'warned -125 load loading was stopped on request; the image is kept'; do
+	machine
+	printf 'state: committed\nencryptor: none\nkey: none\n' > "$control/image"
+	echo "${case#* }" > "$control/last_result"
+	fake dormouse << 'END'
+echo "dormouse: not resumed: why" >&2
+exit 1
+END
+	run "$@" "$top/dist/resume" /dev/vdb2
+	warned
+	check "$case" 1 "$load
+dormouse ui --if-display --load /dev/vdb2" "${case%% *}"
+done
+
 machine
 echo 'encryptor = "aes-gcm"' > "$room/root/etc/dormouse.toml"
 run "$@" "$top/dist/resume" /dev/vdb2
@@ -212,6 +237,16 @@ END
 run "$@" "$top/dist/resume" /dev/vdb2
 check "no resume without its settings" 1 "$load
 dormouse config apply --resume" "no resume: the settings"
+
+machine
+: > "$room/root/etc/dormouse.toml"
+encrypted
+fake dormouse << 'END'
+exit 1
+END
+run "$@" "$top/dist/resume" /dev/vdb2
+check "and the image is kept for now" 1 "$load
+dormouse config apply --resume" "$kept"
 
 machine "resume=/dev/vdz resume=UUID=1-2 resume_offset=7"
 run "$@" "$top/dist/resume" cmdline
@@ -247,7 +282,8 @@ machine
 encrypted
 run "$@" "$top/dist/resume" /dev/vdb2
 check "nobody gives the passphrase" 1 "$load
-dormouse key unlock /dev/vdb2" "waits for its passphrase"
+dormouse key unlock /dev/vdb2" "waits for its passphrase
+dormouse: $kept"
 
 # Two answers, from another program each time.
 for asker in plymouth systemd-ask-password; do
