@@ -15,6 +15,7 @@ mod control;
 mod failure;
 mod file;
 mod hint;
+mod memory;
 mod mode;
 mod newfile;
 mod output;

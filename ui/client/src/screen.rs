@@ -4,13 +4,12 @@
 //!
 //! [`model`] is what is known of the cycle, [`view`] draws it, [`keys`] understands what is typed;
 //! these are pure. [`surface`] is where it is shown: on a [`console`] or, where a splash screen has
-//! the display, through [`plymouth`]. [`panel`] reads and writes the kernel's files, [`memory`]
-//! keeps the process from needing any more memory. Nothing here waits for another process.
+//! the display, through [`plymouth`]. [`panel`] reads and writes the kernel's files. Nothing here
+//! waits for another process.
 
 pub mod console;
 pub mod ioctl;
 pub mod keys;
-pub mod memory;
 pub mod model;
 pub mod panel;
 pub mod plymouth;

@@ -14,9 +14,9 @@ use anyhow::{bail, Context as _, Result};
 use crate::cli::Context;
 use crate::command::{hibernate, resume};
 use crate::control::{Control, LastResult};
+use crate::memory;
 use crate::output;
 use crate::screen::keys::{self, Key, Keys};
-use crate::screen::memory;
 use crate::screen::model::{Model, Way};
 use crate::screen::panel::{self, Answer, Panel};
 use crate::screen::plymouth;
@@ -51,7 +51,9 @@ pub struct Args {
     /// Resume now, from where resume= or the setting "target" says, or from TARGET
     #[arg(long, value_name = "TARGET", num_args = 0..=1, default_missing_value = HERE)]
     load: Option<String>,
-    /// With --load: take an image whose restore was begun before
+    /// With --load: take an image that is kept because its restore was begun before, its load was
+    /// cut off three times, or a boot went on without it. If anything has used its filesystems
+    /// since, this damages them
     #[arg(long, requires = "load")]
     retry: bool,
     /// Take the console now, before the cycle begins: for a unit that starts right before it

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::cli::Context;
 use crate::control::{LastResult, Progress};
 use crate::failure::{Code, Failure};
+use crate::memory;
 use crate::output::{self, Output};
 use crate::settings::{self, Change};
 use crate::signals::{self, Alarm};
@@ -28,7 +29,7 @@ const BAR: usize = 30;
 /// Options of `watch`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Run on while everything else is frozen, by the setting keep_running
+    /// Run on while everything else is frozen, by the setting keep_running; kept in memory
     #[arg(long)]
     stay_awake: bool,
     /// Do not wait for a cycle to begin
@@ -55,12 +56,15 @@ struct End<'a> {
 ///
 /// # Errors
 ///
-/// When the cycle fails, or nothing can be read.
+/// When the cycle fails, or nothing can be read; when it is to stay awake and cannot be kept in
+/// memory.
 pub fn run(context: &Context, args: &Args) -> Result<()> {
     let held = signals::hold()?;
     let alarm = held.alarm()?;
     let mut change = None;
     if args.stay_awake {
+        // Before it is on the list: a page of it on a suspended disk would stop the machine.
+        memory::lock()?;
         let list = settings::get(&context.control, "keep_running")?;
         let list = format!("{list} {}", std::process::id()).trim().to_string();
         let wanted = [("keep_running".to_string(), list)];

@@ -127,11 +127,11 @@ fn stays_awake_and_takes_itself_off_the_list() {
     let fake = Fake::new();
     fake.set("keep_running", "77\n");
     fake.set("progress", "load 1 2 3 4\n");
-    let child = fake
+    let mut child = fake
         .command()
         .args(["watch", "--stay-awake"])
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let expected = format!("77 {}", child.id());
@@ -139,8 +139,22 @@ fn stays_awake_and_takes_itself_off_the_list() {
     while fake.get("keep_running") != expected && tries > 0 {
         std::thread::sleep(Duration::from_millis(10));
         tries -= 1;
+        if child.try_wait().unwrap().is_some() {
+            // Whoever may not lock memory is not put on the list.
+            let output = child.wait_with_output().unwrap();
+            let err = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(err.contains("cannot be kept in memory"), "{err}");
+            assert_eq!(fake.get("keep_running"), "77\n");
+            return;
+        }
     }
     assert_eq!(fake.get("keep_running"), expected);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let mut locked = status
+        .lines()
+        .filter_map(|line| line.strip_prefix("VmLck:"));
+    let locked = locked.next().unwrap().trim();
+    assert_ne!(locked, "0 kB");
     nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(child.id() as i32),
         nix::sys::signal::Signal::SIGINT,

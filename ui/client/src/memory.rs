@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Everything that the screen will need is in memory before anything is frozen.
+//! Everything that a process needs is in memory before anything is frozen.
 //!
-//! Afterwards nothing may have to be read from a disk, and there may be no page to be had.
+//! Afterwards nothing may have to be read from a disk, which would stop the machine for good while
+//! devices are suspended, and there may be no page to be had.
 
 use std::fs;
 use std::hint::black_box;
@@ -10,11 +11,11 @@ use std::hint::black_box;
 use anyhow::{Context, Result};
 use nix::sys::mman::{mlockall, MlockAllFlags};
 
-/// Heap that is had in advance: what the screen uses is a tenth of it.
+/// Heap that is had in advance: what the progress screen uses is a tenth of it.
 const HEAP: usize = 2 << 20;
 /// In pieces that the allocator takes from the heap, not as mappings of their own.
 const PIECE: usize = 32 << 10;
-/// Stack that is had in advance, of which the screen uses a tenth, too.
+/// Stack that is had in advance, of which the progress screen uses a tenth, too.
 const STACK: usize = 256 << 10;
 
 /// Gets the memory, and keeps all of the process in memory from now on.
@@ -34,7 +35,7 @@ pub fn lock() -> Result<()> {
     // Whoever saves memory ends something else.
     let _ = fs::write("/proc/self/oom_score_adj", "-1000");
     mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE)
-        .context("the screen cannot be kept in memory")
+        .context("this process cannot be kept in memory")
 }
 
 /// Uses the stack once.
