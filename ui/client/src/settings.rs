@@ -138,9 +138,12 @@ pub fn is_lasting(name: &str) -> bool {
     !TRANSIENT.contains(&name)
 }
 
+/// Settings that a resume goes by, and not only a save, besides those of modules.
+const FOR_RESUME: &[&str] = &["encryptor", "threads", "io_timeout", "allow_abort"];
+
 /// Whether a resume goes by a setting, and not only a save.
 pub fn is_for_resume(name: &str) -> bool {
-    ["encryptor", "threads"].contains(&name) || name.contains('.')
+    FOR_RESUME.contains(&name) || name.contains('.')
 }
 
 /// The module that the setting `name` belongs to, when it is not loaded.

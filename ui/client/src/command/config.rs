@@ -38,7 +38,8 @@ pub enum Command {
 pub struct ApplyArgs {
     #[command(flatten)]
     file: FileArgs,
-    /// Only those that a resume goes by, for an initramfs: encryptor, threads, and those of modules
+    /// Only those that a resume goes by, for an initramfs: encryptor, threads, io_timeout,
+    /// allow_abort, and those of modules
     #[arg(long)]
     resume: bool,
 }

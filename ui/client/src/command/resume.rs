@@ -19,7 +19,9 @@ pub struct Args {
     /// resume= or the setting "target" says
     #[arg(conflicts_with = "retry")]
     target: Option<String>,
-    /// Take an image whose restore was begun before
+    /// Take an image that is kept because its restore was begun before, its load was cut off three
+    /// times, or a boot went on without it. If anything has used its filesystems since, this damages
+    /// them
     #[arg(long)]
     retry: bool,
 }

@@ -86,6 +86,9 @@ fn image(status: &Status) -> String {
     if let Some(attempts @ 1..) = image.attempts {
         let _ = write!(line, ", {attempts} restores begun");
     }
+    if let Some(passed) = &image.passed {
+        let _ = write!(line, ", {passed}");
+    }
     for (word, why) in [
         ("of no use", &image.discarded),
         ("damaged", &image.damaged),

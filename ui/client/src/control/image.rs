@@ -38,6 +38,8 @@ pub struct Shown {
     pub saved_at: Option<i64>,
     /// How many times a restore was begun.
     pub attempts: Option<u32>,
+    /// That a boot has looked at it and gone on without it.
+    pub passed: Option<String>,
     /// Why it will never be resumed.
     pub discarded: Option<String>,
     /// Errno and sentence of what failed last.
@@ -65,6 +67,7 @@ impl Shown {
             state: owned("state")?,
             saved_at: field(text, "saved_at").and_then(|t| t.parse().ok()),
             attempts: field(text, "attempts").and_then(|t| t.parse().ok()),
+            passed: owned("passed"),
             discarded: owned("discarded"),
             last_failure: owned("last_failure"),
             encryptor: owned("encryptor"),

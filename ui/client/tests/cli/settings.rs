@@ -141,7 +141,8 @@ fn applies_what_there_is() {
 
 #[test]
 fn an_encryptor_outlives_other_failures() {
-    let text = "encryptor = 'aes-gcm'\nthreads = 'many'\nenabled = 1\n[netblock]\ntimeout = 9\n";
+    let text = "encryptor = 'aes-gcm'\nthreads = 'many'\nenabled = 1\nio_timeout = 5\n\
+                allow_abort = 0\nfreeze_filesystems = 0\n[netblock]\ntimeout = 9\n";
     let broken = || {
         let fake = Fake::new();
         fake.put("etc/dormouse.toml", text);
@@ -159,7 +160,11 @@ fn an_encryptor_outlives_other_failures() {
     assert!(ran.err.contains("threads cannot be"), "{ran:?}");
     assert_eq!(fake.get("encryptor"), "aes-gcm");
     assert_eq!(fake.get("modules/netblock/timeout"), "9");
+    assert_eq!(fake.get("io_timeout"), "5");
+    assert_eq!(fake.get("allow_abort"), "0");
+    // What only a save goes by is left alone.
     assert_eq!(fake.get("enabled"), "0\n");
+    assert_eq!(fake.get("freeze_filesystems"), "1\n");
     fs::remove_file(fake.control().join("encryptor")).unwrap();
     let ran = fake.run("config apply --resume");
     assert_ne!(ran.code, 0, "{ran:?}");

@@ -35,7 +35,8 @@ fn says_how_things_are() {
     fake.set("last_result", "-28 prepare swap space is too small\n");
     fake.set(
         "image",
-        "state: resuming\nsaved_at: 1800000000\nattempts: 2\nencryptor: none\n",
+        "state: resuming\nsaved_at: 1800000000\nattempts: 2\npassed: a boot went on without it\n\
+         encryptor: none\n",
     );
     fake.set("state", "write\n");
     fake.set("progress", "write 1 4 100 10\n");
@@ -43,13 +44,16 @@ fn says_how_things_are() {
     for line in [
         "state             write, 25 %",
         "last result       swap space is too small (-28, in step prepare)",
-        "image             resuming, saved 2027-01-15 08:00:00 UTC, 2 restores begun",
+        "image             resuming, saved 2027-01-15 08:00:00 UTC, 2 restores begun, \
+         a boot went on without it",
     ] {
         assert!(
             out.lines().any(|found| found == line),
             "no '{line}' in\n{out}"
         );
     }
+    let json = fake.run("status --json").json();
+    assert_eq!(json["image"]["passed"], "a boot went on without it");
 }
 
 #[test]
