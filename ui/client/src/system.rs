@@ -41,6 +41,19 @@ pub struct SwapArea {
     pub verdict: Option<Verdict>,
 }
 
+/// A mounted filesystem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Number of its device, `MAJOR:MINOR`.
+    pub device: String,
+    /// Where it is mounted, as far as that is text.
+    pub at: String,
+    /// Name of its type.
+    pub kind: String,
+    /// What it was mounted from.
+    pub source: PathBuf,
+}
+
 /// What the kernel says of a swap area.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -102,6 +115,32 @@ impl System {
         lines
             .filter_map(|line| swap_area(line, &verdicts))
             .collect()
+    }
+
+    /// Its mounted filesystems.
+    pub fn mounts(&self) -> Vec<Mount> {
+        let text = fs::read(self.path("proc/self/mountinfo")).unwrap_or_default();
+        text.split(|&byte| byte == b'\n')
+            .filter_map(mount)
+            .collect()
+    }
+
+    /// Folder in sysfs of the block device that `mount` is on, without any links in its path;
+    /// nothing if it is on none, or is served by a process itself.
+    pub fn block_folder(&self, mount: &Mount) -> Option<PathBuf> {
+        if mount.kind.starts_with("fuse") {
+            return None;
+        }
+        let folder = match mount.device.starts_with("0:") {
+            false => self.path("sys/dev/block").join(&mount.device),
+            // btrfs has a number of its own.
+            true => {
+                let node = mount.source.strip_prefix("/dev").ok()?;
+                let node = self.path("dev").join(node).canonicalize().ok()?;
+                self.path("sys/class/block").join(node.file_name()?)
+            }
+        };
+        folder.canonicalize().ok()
     }
 
     /// The block device with this number.
@@ -185,6 +224,22 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
     out
 }
 
+/// One line of `/proc/self/mountinfo`, which is escaped like `/proc/swaps`.
+fn mount(line: &[u8]) -> Option<Mount> {
+    let text = |word: &[u8]| String::from_utf8_lossy(&unescaped(word)).into_owned();
+    let mut words = line.split(|&byte| byte == b' ');
+    let device = text(words.nth(2)?);
+    let at = text(words.nth(1)?);
+    // Any number of optional fields, up to a dash.
+    words.find(|word| *word == b"-")?;
+    Some(Mount {
+        device,
+        at,
+        kind: text(words.next()?),
+        source: PathBuf::from(OsString::from_vec(unescaped(words.next()?))),
+    })
+}
+
 /// One line of `/proc/swaps`, where blanks, tabs, newlines and backslashes in a path are octal,
 /// with what `verdicts` say of it.
 fn swap_area(line: &[u8], verdicts: &str) -> Option<SwapArea> {
@@ -248,6 +303,19 @@ mod tests {
                     Node 0, zone DMA32\n        present  126944\n      managed 12\n";
         fs::write(folder.path().join("proc/zoneinfo"), text).unwrap();
         assert_eq!(system.ram_pages(), Some(130_942));
+    }
+
+    #[test]
+    fn reads_mounts() {
+        let line = "36 35 254:2 / /my\\040home rw,noatime shared:1 master:2 - ext4 /dev/vda2 rw";
+        let found = mount(line.as_bytes()).unwrap();
+        assert_eq!((&*found.device, &*found.at), ("254:2", "/my home"));
+        assert_eq!((&*found.kind, &found.source), ("ext4", &"/dev/vda2".into()));
+        let none = mount(b"1 2 0:3 / /proc rw - proc proc rw").unwrap();
+        assert_eq!((&*none.at, &*none.kind), ("/proc", "proc"));
+        for broken in ["", "1 2 0:3 / /x rw shared:1", "1 2 0:3 / /x rw - ext4"] {
+            assert_eq!(mount(broken.as_bytes()), None);
+        }
     }
 
     #[test]

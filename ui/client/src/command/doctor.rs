@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::cli::Context;
 use crate::failure::{Code, Failure};
 
+mod filesystems;
 mod kernel;
 mod locator;
 mod modules;
@@ -109,7 +110,8 @@ pub fn run(context: &Context) -> Result<()> {
         .checks
         .iter()
         .filter(|check| check.verdict == Verdict::Fail);
-    let names: Vec<&str> = failed.map(|check| check.name).collect();
+    let mut names: Vec<&str> = failed.map(|check| check.name).collect();
+    names.dedup();
     let sentence = format!("not ready: {}", names.join(", "));
     Err(Failure::error(Code::Failed, sentence))
 }
@@ -122,6 +124,7 @@ fn checks(context: &Context) -> Result<Vec<Check>> {
     all.push(kernel::enabled(context)?);
     all.extend(modules::checks(context)?);
     all.extend(target::checks(context)?);
+    all.extend(filesystems::checks(context)?);
     all.push(locator::check(context)?);
     all.extend(past::checks(context)?);
     Ok(all)

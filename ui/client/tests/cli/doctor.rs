@@ -230,6 +230,19 @@ fn finds_what_was_left_behind() {
     let fake = healthy();
     fake.set("image", "state: committed\nsaved_at: 1800000000\n");
     only(&fake, "image", "state committed, saved 2027-01-15");
+    // Whoever reads this sits in a system with mounted filesystems, in general.
+    let out = fake.run("doctor").out;
+    assert!(
+        out.contains("must not be resumed any more") && out.contains("echo erase > "),
+        "{out}"
+    );
+    let passed = "state: committed\npassed: a boot went on without it\n";
+    fake.set("image", passed);
+    only(
+        &fake,
+        "image",
+        "state committed: a boot went on without it: ",
+    );
     let fake = healthy();
     fake.set("keep_running", "4194999\n");
     let out = fake.run("doctor").works().to_string();
@@ -248,6 +261,80 @@ fn finds_what_was_left_behind() {
         "{out}"
     );
     assert!(out.contains("note  mode"), "{out}");
+}
+
+/// Mounts `name`, a disk in a folder of sysfs as the kernel makes it, with a partition 1.
+fn mount(fake: &Fake, name: &str) {
+    use std::os::unix::fs::symlink;
+    let folder = fake.root().join(format!("sys/devices/{name}"));
+    fake.put(&format!("sys/devices/{name}/queue/iostats"), "1\n");
+    fake.put(&format!("sys/devices/{name}/{name}p1/partition"), "1\n");
+    let below = format!("sys/devices/virtual/{name}-crypt/slaves/{name}p1");
+    let below = fake.root().join(below);
+    std::fs::create_dir_all(below.parent().unwrap()).unwrap();
+    symlink(folder.join(format!("{name}p1")), below).unwrap();
+    let numbers = fake.root().join("sys/dev/block");
+    std::fs::create_dir_all(&numbers).unwrap();
+    let crypt = fake
+        .root()
+        .join(format!("sys/devices/virtual/{name}-crypt"));
+    symlink(crypt, numbers.join("253:0")).unwrap();
+    symlink(folder.join(format!("{name}p1")), numbers.join("254:1")).unwrap();
+    fake.put(
+        "proc/self/mountinfo",
+        "20 1 0:5 / /proc rw - proc proc rw\n\
+         21 1 253:0 / /crypt rw shared:1 - ext4 /dev/dm-0 rw\n\
+         22 1 254:1 / /plain rw - xfs /dev/x rw\n\
+         23 1 254:1 /sub /again rw - xfs /dev/x rw\n",
+    );
+}
+
+#[test]
+fn finds_filesystems_that_a_save_stumbles_over() {
+    let fake = healthy();
+    mount(&fake, "vdc");
+    let out = fake.run("doctor").works().to_string();
+    assert!(!out.contains("filesystems"), "{out}");
+    fake.put("sys/devices/vdc/queue/iostats", "0\n");
+    fake.set("freeze_filesystems", "0\n");
+    let out = fake.run("doctor").works().to_string();
+    for part in [
+        "note  filesystems they are not frozen (freeze_filesystems is 0)",
+        "note  filesystems what is written to vdc, which has /plain, is not counted",
+        "echo 1 > /sys/block/vdc/queue/iostats",
+    ] {
+        assert_eq!(out.matches(part).count(), 1, "{part}: {out}");
+    }
+
+    let fake = healthy();
+    mount(&fake, "ublkb0");
+    only(&fake, "filesystems", "/crypt is on ublkb0, which a process");
+    let out = fake.run("doctor").out;
+    assert_eq!(out.matches("FAIL").count(), 2, "{out}");
+    assert!(out.contains(": umount /plain\n"), "{out}");
+
+    // It may be another machine's.
+    let fake = healthy();
+    mount(&fake, "nbd0");
+    let out = fake.run("doctor").works().to_string();
+    assert!(out.contains("note  filesystems /plain is on nbd0"), "{out}");
+}
+
+#[test]
+fn finds_the_device_of_a_btrfs() {
+    let fake = healthy();
+    mount(&fake, "ublkb0");
+    fake.put("dev/ublkb0p1", "");
+    let class = fake.root().join("sys/class/block");
+    std::fs::create_dir_all(&class).unwrap();
+    let folder = fake.root().join("sys/devices/ublkb0/ublkb0p1");
+    std::os::unix::fs::symlink(folder, class.join("ublkb0p1")).unwrap();
+    fake.put(
+        "proc/self/mountinfo",
+        "30 1 0:33 / /snap rw - btrfs /dev/ublkb0p1 rw\n\
+         31 1 0:34 / /fuse rw - fuse.x /dev/ublkb0p1 rw\n",
+    );
+    only(&fake, "filesystems", "/snap is on ublkb0");
 }
 
 #[test]

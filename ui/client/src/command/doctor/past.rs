@@ -31,10 +31,13 @@ fn image(context: &Context) -> Check {
             let saved = image.saved_at.map_or(String::new(), |time| {
                 format!(", saved {}", text::date(time))
             });
+            let passed = image
+                .passed
+                .map_or(String::new(), |passed| format!(": {passed}"));
             Check::fail(
                 name,
-                format!("one was not resumed, state {}{saved}", image.state),
-                "resume it before anything else, or give it up: echo erase > /sys/power/hibernate/image",
+                format!("one was not resumed, state {}{saved}{passed}", image.state),
+                "this system has gone on without it, so it must not be resumed any more: unless you are in the initramfs, echo erase > /sys/power/hibernate/image",
             )
         }
     }
