@@ -18,6 +18,7 @@ mod plans;
 mod random;
 mod rates;
 mod roots;
+mod sentences;
 mod stacks;
 mod superblocks;
 mod targets;
