@@ -260,7 +260,7 @@ impl BlockDevice {
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT`, the error of the device.
+    /// `ETIMEDOUT`, `ECANCELED` when the cycle was asked to stop meanwhile, the error of the device.
     pub fn probe(&self, offset: u64, dst: &mut [u8], timeout_ms: u32) -> Result {
         let mut patience = Patience::of_ms(timeout_ms);
         let op = ffi::dormouse_transfer_op_DORMOUSE_FLUSH;
@@ -356,7 +356,11 @@ pub fn lookup(path: &CStr) -> Result<DevT> {
     Ok(DevT(dev))
 }
 
-/// Lists at most `most` devices, as `list` finds them; returns how many there are, too.
+/// Lists at most `most` devices, as `list` finds them; returns how many there are, too. May sleep.
+///
+/// # Errors
+///
+/// `ENOMEM`.
 pub(super) fn numbers(
     most: usize,
     list: impl FnOnce(*mut u32, u32) -> u32,
@@ -373,7 +377,12 @@ pub(super) fn numbers(
     Ok((found, there))
 }
 
-/// Leaves those out that stand still; says how many that are, too.
+/// Leaves those out that do not answer while tasks are frozen; says how many that are, too. May
+/// sleep.
+///
+/// # Errors
+///
+/// `ENOMEM`.
 pub(super) fn without_still(list: KVec<DevT>) -> Result<(KVec<DevT>, usize)> {
     let mut kept = KVec::with_capacity(list.len(), GFP_KERNEL)?;
     for &dev in list.iter() {

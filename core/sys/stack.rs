@@ -77,7 +77,7 @@ impl Stack {
         Ok(Stack { layers, count })
     }
 
-    /// The layers.
+    /// Iterates over the layers, from the device down. Any context.
     pub fn layers(&self) -> impl Iterator<Item = Layer<'_>> {
         let count = self.count.unwrap_or(LAYERS_MAX);
         self.layers.iter().take(count).map(layer)

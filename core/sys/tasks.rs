@@ -20,7 +20,7 @@ fn text(bytes: &[u8]) -> &str {
 pub struct Task(ffi::dormouse_task);
 
 impl Task {
-    /// One that nobody has looked at, as room for one.
+    /// Makes an empty one, as room for [`unfrozen`]. Any context.
     pub fn none() -> Self {
         Task(ffi::dormouse_task::default())
     }
@@ -40,7 +40,8 @@ impl Task {
         self.0.is_kernel_thread
     }
 
-    /// The functions that it is in, without those of the scheduler: the innermost first.
+    /// Lists the functions that it is in, without those of the scheduler, from the innermost out.
+    /// Any context.
     pub fn stack(&self) -> impl Iterator<Item = &str> + Clone {
         let frames = usize::try_from(self.0.frames).unwrap_or(0);
         self.0.stack.iter().take(frames).map(|name| text(name))

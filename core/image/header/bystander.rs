@@ -51,6 +51,11 @@ pub struct Bystander<'a> {
 }
 
 impl<'a> Bystander<'a> {
+    /// Writes its [`BYSTANDER_BYTES`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRoom`]; [`Error::TooLong`] and [`Error::BadText`] for the label or path.
     pub(super) fn encode(&self, w: &mut Writer<'_>) -> Result {
         w.bytes(&self.uuid)?;
         w.u64(self.block)?;
@@ -94,6 +99,10 @@ impl<'a> Bystanders<'a> {
     pub(super) const NONE: Self = Bystanders { left: 0, rest: &[] };
 
     /// Checks that `bytes` are a list, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them.
     pub(super) fn check(bytes: &'a [u8]) -> Result<Self> {
         let mut r = Reader::new(bytes);
         let left = r.u32()?;

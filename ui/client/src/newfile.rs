@@ -33,7 +33,7 @@ impl fmt::Display for NoFile {
 impl std::error::Error for NoFile {}
 
 impl NoFile {
-    /// Why `error` came, if this is why.
+    /// Takes this reason out of `error`, if it is the reason.
     pub fn of(error: &io::Error) -> Option<&NoFile> {
         error.get_ref()?.downcast_ref()
     }
@@ -82,7 +82,7 @@ impl NewFile {
         })
     }
 
-    /// The file.
+    /// Lends the file, to be written.
     pub const fn file(&self) -> &File {
         &self.file
     }

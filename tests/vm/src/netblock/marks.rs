@@ -46,6 +46,10 @@ fn restore_without(vm: &mut Vm, server: &mut Server) -> Result<()> {
 }
 
 /// The restored system takes the mark off when its server is back, and says so when it is not.
+///
+/// # Errors
+///
+/// When it does not.
 pub fn restored(lab: &Lab) -> Result<()> {
     let (mut vm, mut server) = impatient(lab)?;
     vm.hibernate()?;
@@ -107,6 +111,10 @@ fn went_on_awake(vm: &mut Vm, seq: u64) -> Result<()> {
 }
 
 /// A save that is rolled back when its image is complete: the same.
+///
+/// # Errors
+///
+/// When it does not.
 pub fn undone(lab: &Lab) -> Result<()> {
     let (mut vm, mut server) = impatient(lab)?;
     let seq = woken_without(&mut vm, &mut server)?;

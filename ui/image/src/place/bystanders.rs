@@ -62,7 +62,7 @@ fn is_marked(last: &sector::Sector, id: &ImageId) -> Option<bool> {
     }
 }
 
-/// All areas that `header` lists: where somebody says, where they were, or anywhere.
+/// Looks for all areas that `header` lists: at `named` paths, where they were, and on all devices.
 pub(super) fn list(header: &header::Header<'_>, named: &[PathBuf]) -> Vec<Bystander> {
     let id = header.facts.image_id;
     let find = |was: &header::Bystander<'_>| {
@@ -103,7 +103,7 @@ fn listed(disks: &Disks, sb: &Superblock, named: &[PathBuf]) -> Option<Vec<Bysta
     (header.facts.image_id == sb.image_id).then(|| list(&header, named))
 }
 
-/// What an erased image of `sb` leaves: the marks of its areas, and those that are not to be found.
+/// Finds what an erased image of `sb` leaves: the marks of its areas, and areas that are not there.
 pub(super) fn of_erased(
     disks: Option<&Disks>,
     sb: &Superblock,
