@@ -16,18 +16,21 @@ use crate::blockmap::codec::{self, ChainReader};
 use crate::blockmap::{BlockMap, MapEntry};
 use crate::image::cipher::params::{Params, BOUND_MAX};
 use crate::image::commit::{self, Commit};
-use crate::image::frame::{self, Frame, FrameWriter, Kind};
+use crate::image::frame::{self, Frame, FrameWriter};
 use crate::image::header::{self, Header};
 use crate::image::index::{entries, Entry, IndexWriter, Source};
 use crate::image::root::{check_disjoint, chunks, put, Chunk, Space};
 use crate::image::superblock::{self, Superblock};
 use crate::image::{self, wire, Error, BLOCK, FRAME_RAW_MAX, PAGES_PER_FRAME};
 use crate::netblock::mark;
-use crate::netblock::proto::negotiate::Negotiation;
-use crate::netblock::proto::replies::{Event, Replies, Table, Want};
-use crate::netblock::proto::wire::Command;
 use crate::target::{self, Target};
-use crate::{encrypted, hostile, reader, samples};
+use crate::{reader, samples};
+
+mod nbd;
+mod seeds;
+
+pub use nbd::nbd;
+pub use seeds::seeds;
 
 /// A fuzz target: its name, which is also that of its corpus, and its body.
 pub type FuzzTarget = (&'static str, fn(&[u8]));
@@ -316,128 +319,6 @@ pub fn verify(data: &[u8]) {
     }
 }
 
-/// What a server sends: the first byte says how much of it comes at once and what was asked, the
-/// rest is the negotiation and then replies. The first block of an export as well.
-pub fn nbd(data: &[u8]) {
-    if let mark::Found::Ours { .. } = mark::decode(data) {
-        assert!(mark::superblock(data).is_some());
-    }
-    let Some((&mode, mut rest)) = data.split_first() else {
-        return;
-    };
-    let mut negotiation = Negotiation::new("export");
-    let terms = loop {
-        assert!(negotiation.output().len() <= 300);
-        let room = negotiation.room();
-        assert!(!room.is_empty());
-        let Some((here, behind)) = rest.split_at_checked(room.len()) else {
-            return;
-        };
-        room.copy_from_slice(here);
-        rest = behind;
-        match negotiation.filled() {
-            Ok(None) => {}
-            Ok(Some(terms)) => break terms,
-            Err(_) => {
-                assert!(negotiation.text().is_ascii());
-                return;
-            }
-        }
-    };
-    if let Ok(piece) = terms.piece() {
-        assert!(piece % 4096 == 0 && piece >= 4096 && terms.min <= piece);
-    }
-    nbd_replies(terms.structured, mode, rest);
-}
-
-fn nbd_replies(structured: bool, mode: u8, mut rest: &[u8]) {
-    let (mut table, mut replies) = (Table::new(0), Replies::new(structured));
-    let mut lens = [0u32; 4];
-    for (number, len) in lens.iter_mut().enumerate() {
-        let command = match mode >> number & 1 {
-            0 => Command::Read,
-            _ => Command::Write,
-        };
-        *len = 16 << number;
-        table.begin(command, 0, 4096, *len).expect("a slot");
-    }
-    let gulp = usize::from(mode >> 4) + 1;
-    let mut under_way = lens.len();
-    while !rest.is_empty() {
-        let most = gulp.min(rest.len());
-        let n = match replies.want() {
-            Want::Head(room) => {
-                let n = most.min(room.len());
-                room[..n].copy_from_slice(&rest[..n]);
-                n
-            }
-            Want::Data { slot, at, len } => {
-                assert!(len > 0 && at + len <= lens[slot]);
-                most.min(len as usize)
-            }
-            Want::Skip(len) => most.min(len as usize),
-        };
-        assert!(n > 0);
-        rest = &rest[n..];
-        match replies.took(n, &mut table) {
-            Ok(Event::Nothing) => {}
-            Ok(Event::Done { slot, .. }) => {
-                assert!(slot < lens.len());
-                under_way -= 1;
-            }
-            Ok(Event::Zeros {
-                slot,
-                at,
-                len,
-                done,
-            }) => {
-                assert!(at + len <= lens[slot]);
-                under_way -= usize::from(done);
-            }
-            Err(_) => return,
-        }
-        assert_eq!(table.len(), under_way);
-    }
-}
-
-/// What a server sends that does everything as it should, for [`nbd`].
-fn nbd_session(structured: bool) -> Vec<u8> {
-    let hex = |text: &str| -> Vec<u8> {
-        let digits: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("hex"), 16);
-        digits
-            .chunks(2)
-            .map(|pair| byte(pair).expect("hex"))
-            .collect()
-    };
-    let mut bytes = vec![0xfa];
-    bytes.extend(b"NBDMAGICIHAVEOPT\0\x03");
-    bytes.extend(hex("0003e889045565a9 00000008"));
-    bytes.extend(hex(if structured { "00000001" } else { "80000001" }));
-    bytes.extend(hex("00000000 0003e889045565a9 00000007 00000003 0000000c"));
-    bytes.extend(hex(
-        "0000 0000000040000000 010d 0003e889045565a9 00000007 00000003",
-    ));
-    bytes.extend(hex("0000000e 0003 00000200 00001000 02000000"));
-    bytes.extend(hex("0003e889045565a9 00000007 00000001 00000000"));
-    // Slots 0 and 2 are reads of 16 and 64 bytes, 1 and 3 writes.
-    if structured {
-        bytes.extend(hex("668e33ef 0000 0001 0000000000000100 00000010"));
-        bytes.extend(hex("0000000000001000 1122334455667788"));
-        bytes.extend(hex("668e33ef 0001 0002 0000000000000100 0000000c"));
-        bytes.extend(hex("0000000000001008 00000008"));
-        bytes.extend(hex("668e33ef 0001 8001 0000000000000302 0000000a"));
-        bytes.extend(hex("00000005 0004 6f6f6f6f"));
-    } else {
-        bytes.extend(hex("67446698 00000000 0000000000000100"));
-        bytes.extend([0x55; 16]);
-        bytes.extend(hex("67446698 00000005 0000000000000302"));
-    }
-    bytes.extend(hex("67446698 00000000 0000000000000201"));
-    bytes.extend(hex("67446698 0000001c 0000000000000403"));
-    bytes
-}
-
 // Makes the seals of all parts right, wherever the commit record and the root say they are.
 fn seal_image(blocks: &mut [u8]) -> image::Result {
     fn part(blocks: &mut [u8], block: u64) -> image::Result<&mut [u8]> {
@@ -481,79 +362,4 @@ fn seal_image(blocks: &mut [u8]) -> image::Result {
     w.u32(header_crc)?;
     seal_len(commit, BLOCK, commit::CRC_AT)?;
     Ok(())
-}
-
-/// The sample image as an export.
-fn export() -> Vec<u8> {
-    let first = mark::FIRST_BLOCK as usize * BLOCK;
-    let blocks = samples::image_bytes();
-    let mut device = vec![0; first];
-    let sb = samples::superblock_bytes();
-    let sb = sb.first_chunk().expect("a superblock");
-    let sector = mark::encode(sb, true, (first + blocks.len()) as u64);
-    let sector = sector.expect("a sample");
-    device[..sector.len()].copy_from_slice(&sector);
-    device.extend(blocks);
-    device
-}
-
-/// Returns a valid input of each target, which its corpus begins with.
-pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
-    let mut commit_root = samples::commit_bytes();
-    commit_root.extend(samples::root_bytes());
-    let mut image = samples::superblock_bytes();
-    image.extend(samples::image_bytes());
-    let index = samples::index_frame_bytes();
-    let (index_frame, _) = Frame::decode(&index, &samples::ID, 0).expect("a sample");
-    assert_eq!(index_frame.kind, Kind::Index);
-    let two = [samples::MOUNTED; 2];
-    let mounted = samples::header_mounted(&samples::FACTS, &samples::TRANSFORMS, &two);
-    let mounted = mounted.expect("a sample");
-    let mut seeds = vec![
-        ("superblock", "committed", samples::superblock_bytes()),
-        ("superblock", "foreign", vec![0; superblock::BYTES]),
-        ("header", "two-transforms", samples::header_bytes()),
-        ("header", "two-filesystems", mounted),
-        ("header", "two-lists", samples::header_lists_bytes()),
-        ("frame", "data", samples::data_frame_bytes()),
-        ("frame", "index", index.clone()),
-        ("frame", "chunk", samples::data_chunk_bytes()),
-        ("index", "mixed", index_frame.payload.to_vec()),
-        ("commit_root", "two-chunks", commit_root),
-        (
-            "blockmap",
-            "short",
-            samples::map_blocks(&samples::block_map(3)).concat(),
-        ),
-        (
-            "blockmap",
-            "long",
-            samples::map_blocks(&samples::block_map(300)).concat(),
-        ),
-        ("image", "small", image),
-        ("verify", "export", export()),
-        ("nbd", "structured", nbd_session(true)),
-        ("nbd", "simple", nbd_session(false)),
-        (
-            "params",
-            "logon",
-            encrypted::parameters(&encrypted::USER_KEY, encrypted::Cipher::AesGcm).0,
-        ),
-    ];
-    let texts = [
-        ("auto", "auto\n"),
-        ("device", "/dev/vda2"),
-        ("number", "254:2:34816"),
-        ("uuid", "UUID=0a1b2c3d-0001-0002-0003-0123456789ab"),
-        ("file", "file:/var/lib/dormouse.img"),
-        ("nbd", "nbd://192.0.2.1:10809/export"),
-        ("nbd6", "nbd://[2001:db8::1]/swap"),
-        ("size", "512M"),
-    ];
-    let hostile = hostile::ALL
-        .iter()
-        .filter_map(|sort| Some((sort.seed?, sort.make)));
-    seeds.extend(hostile.map(|(name, make)| ("verify", name, make(hostile::SEED_BYTES))));
-    seeds.extend(texts.map(|(name, text)| ("target", name, text.into())));
-    seeds
 }
