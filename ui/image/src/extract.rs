@@ -94,15 +94,7 @@ pub fn extract(
     mut go_on: impl FnMut(u64, u64) -> bool,
 ) -> Result<Extracted, Failed> {
     let header = opened.header()?;
-    let machine = elf::machine(header.facts.machine).ok_or_else(|| {
-        let machine = header.facts.machine;
-        Fault::missing(
-            Part::Header,
-            format!(
-                "it is not known here how an ELF core of a machine of type \"{machine}\" looks"
-            ),
-        )
-    })?;
+    let machine = machine(header.facts.machine)?;
     let mut contents = Contents::new(opened, keys)?;
     let chunks = opened.chunks()?;
     let mut done = 0;
@@ -152,27 +144,16 @@ pub fn extract(
     }
     contents.ledger.check_frames(commit).at(Part::Root)?;
     contents.ledger.check_places().at(Part::Index)?;
-    let Core {
-        zero_pages,
-        candidates,
-        ..
-    } = core;
-    let memory = Memory {
-        out,
-        layout: &layout,
-    };
-    let (info, map) = info::choose(candidates, header.facts.build_id, |info| match machine {
-        elf::X86_64 => x86::map(&memory, info),
-        _ => None,
-    });
-    elf::write(out, &layout, machine, info.as_ref(), map.as_ref())?;
-    Ok(Extracted {
-        pages: commit.image_pages,
-        zero_pages,
-        segments: layout.segments().len() as u64,
-        bytes: layout.end(),
-        is_virtual: map.is_some(),
-        info,
+    core.finish(machine, header.facts.build_id, commit.image_pages)
+}
+
+/// The number that an ELF core has for a machine of this `name`.
+fn machine(name: &str) -> Result<u16, Fault> {
+    elf::machine(name).ok_or_else(|| {
+        Fault::missing(
+            Part::Header,
+            format!("it is not known here how an ELF core of a machine of type \"{name}\" looks"),
+        )
     })
 }
 
@@ -210,6 +191,26 @@ struct Core<'a> {
 }
 
 impl Core<'_> {
+    /// Writes what is in front of the pages, for this `machine` and a kernel with this `build_id`, when
+    /// all `pages` are there.
+    fn finish(self, machine: u16, build_id: &[u8], pages: u64) -> Result<Extracted, Failed> {
+        let (out, layout) = (self.out, self.layout);
+        let memory = Memory { out, layout };
+        let (info, map) = info::choose(self.candidates, build_id, |info| match machine {
+            elf::X86_64 => x86::map(&memory, info),
+            _ => None,
+        });
+        elf::write(out, layout, machine, info.as_ref(), map.as_ref())?;
+        Ok(Extracted {
+            pages,
+            zero_pages: self.zero_pages,
+            segments: layout.segments().len() as u64,
+            bytes: layout.end(),
+            is_virtual: map.is_some(),
+            info,
+        })
+    }
+
     /// Writes the pages from `pfn` on. Zeros are there already: the core is one hole at first.
     ///
     /// Returns whether there was anything else.

@@ -112,6 +112,34 @@ fn note(info: &Info) -> Vec<u8> {
     out
 }
 
+/// The header of a core with `count` segments, whose table follows it. More than fit into their field
+/// are counted by a section behind that.
+fn header(machine: u16, count: u64) -> Vec<u8> {
+    let is_many = count >= MANY;
+    let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+    bytes.resize(16, 0);
+    bytes.extend(TYPE_CORE.to_le_bytes());
+    bytes.extend(machine.to_le_bytes());
+    bytes.extend(VERSION.to_le_bytes());
+    let section_at = HEADER_BYTES + count * SEGMENT_BYTES;
+    for word in [0, HEADER_BYTES, if is_many { section_at } else { 0 }] {
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes.extend(0u32.to_le_bytes());
+    let sections = u16::from(is_many);
+    for half in [
+        HEADER_BYTES as u16,
+        SEGMENT_BYTES as u16,
+        count.min(MANY) as u16,
+        SECTION_BYTES as u16 * sections,
+        sections,
+        0,
+    ] {
+        bytes.extend(half.to_le_bytes());
+    }
+    bytes
+}
+
 /// Writes everything in front of the pages.
 ///
 /// # Errors
@@ -151,28 +179,7 @@ pub(super) fn write(
     let count = usize::from(noted.is_some()) + layout.segments().len() + kernel.len();
     let entries = noted.into_iter().chain(physical).chain(kernel);
     let count = count as u64;
-    let is_many = count >= MANY;
-    let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
-    bytes.resize(16, 0);
-    bytes.extend(TYPE_CORE.to_le_bytes());
-    bytes.extend(machine.to_le_bytes());
-    bytes.extend(VERSION.to_le_bytes());
-    let section_at = HEADER_BYTES + count * SEGMENT_BYTES;
-    for word in [0, HEADER_BYTES, if is_many { section_at } else { 0 }] {
-        bytes.extend(word.to_le_bytes());
-    }
-    bytes.extend(0u32.to_le_bytes());
-    let sections = u16::from(is_many);
-    for half in [
-        HEADER_BYTES as u16,
-        SEGMENT_BYTES as u16,
-        count.min(MANY) as u16,
-        SECTION_BYTES as u16 * sections,
-        sections,
-        0,
-    ] {
-        bytes.extend(half.to_le_bytes());
-    }
+    let mut bytes = header(machine, count);
     // There may be millions.
     let mut at = 0;
     for entry in entries {
@@ -183,7 +190,7 @@ pub(super) fn write(
             bytes.clear();
         }
     }
-    if is_many {
+    if count >= MANY {
         let count = u32::try_from(count)
             .map_err(|_| io::Error::other("too many segments for an ELF core"))?;
         let mut section = [0; SECTION_BYTES as usize];

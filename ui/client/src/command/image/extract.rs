@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, Context as _, Result};
+use anyhow::{Context as _, Result};
 use dormouse_image::extract::{extract, Extracted, Failed};
 use nix::sys::statvfs::fstatvfs;
 use serde::Serialize;
@@ -69,6 +69,21 @@ fn free(file: &File) -> std::io::Result<u64> {
     Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
 }
 
+/// Why there is no core at `path`.
+fn failed(path: &Path, why: Failed) -> anyhow::Error {
+    match why {
+        Failed::Image(fault) => failure(&fault),
+        Failed::Output(error) => written(path, error),
+        Failed::NoRoom { needed, free } => anyhow::anyhow!(
+            "the core takes {}, and where {} is to be there are {} free: name a file on a larger filesystem",
+            text::bytes(needed),
+            path.display(),
+            text::bytes(free)
+        ),
+        Failed::Stopped => anyhow::anyhow!("stopped: nothing is left of {}", path.display()),
+    }
+}
+
 /// Makes the core, as a whole or not at all.
 ///
 /// # Errors
@@ -101,18 +116,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         },
     );
     drop(percent);
-    let extracted = match result {
-        Ok(extracted) => extracted,
-        Err(Failed::Image(fault)) => return Err(failure(&fault)),
-        Err(Failed::Output(error)) => return Err(written(path, error)),
-        Err(Failed::NoRoom { needed, free }) => bail!(
-            "the core takes {}, and where {} is to be there are {} free: name a file on a larger filesystem",
-            text::bytes(needed),
-            path.display(),
-            text::bytes(free)
-        ),
-        Err(Failed::Stopped) => bail!("stopped: nothing is left of {}", path.display()),
-    };
+    let extracted = result.map_err(|why| failed(path, why))?;
     file.sync_all().context("the core cannot be written")?;
     new.keep(args.force).map_err(|error| written(path, error))?;
     drop(held);

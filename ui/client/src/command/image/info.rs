@@ -189,6 +189,15 @@ fn words(info: &Info) -> String {
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(out, "{name:<16}{value}");
     };
+    mark_words(info, &mut line);
+    if let Some(image) = &info.image {
+        image_words(image, &mut line);
+    }
+    out
+}
+
+/// What the mark says, in lines of a name and a value.
+fn mark_words(info: &Info, line: &mut impl FnMut(&str, &str)) {
     let uuid = info.uuid.as_deref().map(|uuid| format!(", UUID {uuid}"));
     line(
         "place",
@@ -213,9 +222,10 @@ fn words(info: &Info) -> String {
     if let Some(why) = &info.unreadable {
         line("unreadable", why);
     }
-    let Some(image) = &info.image else {
-        return out;
-    };
+}
+
+/// What the image says of itself.
+fn image_words(image: &Description, line: &mut impl FnMut(&str, &str)) {
     line(
         "kernel",
         &format!(
@@ -248,5 +258,4 @@ fn words(info: &Info) -> String {
             image.frames
         ),
     );
-    out
 }
