@@ -205,6 +205,8 @@ impl Hooks for Cycle {
         engine.progress.clear_abort();
         engine.report.clear();
         late::check(engine)?;
+        // Before the kernel's own sync, which waits for the same device.
+        hold::check(engine)?;
         engine.progress.enter(Step::Begin);
         let plan = Plan::new(engine).and_then(|plan| {
             let mut state = STATE.try_borrow().ok_or(EBUSY)?;
@@ -340,7 +342,9 @@ impl Hooks for Cycle {
         }
         if let Some(mut state) = STATE.try_borrow() {
             // Whatever comes after it may need them.
-            state.held = None;
+            if let Some(held) = state.held.take() {
+                hold::thaw(engine, held);
+            }
             if let Some(marked) = state.marked.take() {
                 marked.take_off(engine, state.plan.as_ref());
             }

@@ -156,6 +156,23 @@ impl<'a> Layer<'a> {
     }
 }
 
+impl Layer<'_> {
+    /// Whether it goes on to move data by itself, from a cache to the disk or the
+    /// like, when nothing is written to what is on it: its threads are not frozen,
+    /// and the resumed system knows nothing of that. Any context.
+    pub fn moves(&self) -> bool {
+        match self.fact {
+            Fact::Target { name, .. } => {
+                matches!(name, "cache" | "writecache" | "vdo" | "zoned")
+            }
+            Fact::Driver { .. } => {
+                self.disk.trim_end_matches(|c: char| c.is_ascii_digit()) == "bcache"
+            }
+            Fact::Array { .. } => false,
+        }
+    }
+}
+
 /// Major number of RAM disks.
 const RAMDISK: u32 = 1;
 /// Of loop devices, whose workqueue is frozen with kernel threads.

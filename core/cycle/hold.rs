@@ -10,13 +10,18 @@
 
 use crate::engine::Engine;
 use crate::errno;
-use crate::sys::filesystems::{self, Freezing, Frozen, Name};
+use crate::sys::filesystems::{self, Freezing, Frozen, Name, Progress};
 use kernel::prelude::*;
 
-/// How long a freeze may take without any dirty page being written.
-const PATIENCE_MS: u32 = 10_000;
+/// How long a freeze may take without anything being written, or another
+/// filesystem being frozen: longer than a disk that has to spin up.
+const PATIENCE_MS: u32 = 20_000;
+/// How long it may take at all. Tasks are frozen.
+const MOST_MS: u32 = 300_000;
 /// How often it is looked at.
 const LOOK_MS: u32 = 250;
+/// How long to wait for a filesystem that does not thaw.
+const THAW_MS: u32 = 10_000;
 
 /// Freezes all filesystems on block devices, which writes all that is dirty.
 /// User tasks are frozen, kernel threads run; may sleep and allocate. After it
@@ -28,11 +33,9 @@ const LOOK_MS: u32 = 250;
 /// frozen, `EBUSY` while an earlier attempt still waits, `ECANCELED`, `ENOMEM`;
 /// the reason is recorded.
 pub(super) fn freeze(engine: &Engine) -> Result<Frozen> {
-    let freezing = Freezing::start().map_err(|e| {
-        engine.fail(
-            e,
-            format_args!("filesystems could not be frozen: the last attempt still waits for one"),
-        )
+    let freezing = Freezing::start().map_err(|e| match e {
+        e if e == EBUSY => busy(engine),
+        e => engine.fail(e, format_args!("filesystems could not be frozen")),
     })?;
     wait(engine, &freezing)?;
     if let Some(Name { kind, name }) = freezing.left_out() {
@@ -44,27 +47,64 @@ pub(super) fn freeze(engine: &Engine) -> Result<Frozen> {
     Ok(freezing.finish())
 }
 
+/// Makes sure that no earlier freeze or thaw is under way: it would meddle with
+/// this save. Any context.
+///
+/// # Errors
+///
+/// `EBUSY`, with the reason recorded.
+pub(super) fn check(engine: &Engine) -> Result {
+    match filesystems::is_busy() {
+        true => Err(busy(engine)),
+        false => Ok(()),
+    }
+}
+
+fn busy(engine: &Engine) -> Error {
+    engine.fail(
+        EBUSY,
+        format_args!("filesystems could not be frozen: the last attempt still waits for one"),
+    )
+}
+
+/// Thaws what is frozen, and says so if a filesystem remains frozen. Tasks are
+/// thawed; may sleep.
+pub(super) fn thaw(engine: &Engine, held: Frozen) {
+    if let Some(Name { kind, name }) = held.thaw(THAW_MS) {
+        engine.report.warn(format_args!(
+            "the {kind} filesystem on {name} is still frozen, as its device does not answer: whoever writes there waits, and goes on when it does"
+        ));
+    }
+}
+
 fn wait(engine: &Engine, freezing: &Freezing) -> Result {
-    let (mut least, mut idle_ms) = (u64::MAX, 0u32);
+    let mut last = Progress::default();
+    let mut least = u64::MAX;
+    let (mut idle_ms, mut all_ms) = (0u32, 0u32);
     while !freezing.wait(LOOK_MS) {
         engine.go_on()?;
-        let dirty = filesystems::dirty_pages();
-        if dirty < least {
-            (least, idle_ms) = (dirty, 0);
-            continue;
-        }
+        let now = freezing.progress();
+        all_ms = all_ms.saturating_add(LOOK_MS);
         idle_ms = idle_ms.saturating_add(LOOK_MS);
-        if idle_ms >= PATIENCE_MS {
-            return Err(stuck(engine, freezing));
+        if now.frozen > last.frozen || now.written != last.written || now.dirty < least {
+            idle_ms = 0;
+        }
+        (last, least) = (now, least.min(now.dirty));
+        if idle_ms >= PATIENCE_MS || all_ms >= MOST_MS {
+            return Err(stuck(engine, freezing, idle_ms));
         }
     }
     Ok(())
 }
 
-fn stuck(engine: &Engine, freezing: &Freezing) -> Error {
+fn stuck(engine: &Engine, freezing: &Freezing, idle_ms: u32) -> Error {
     let error = errno::error(errno::ETIMEDOUT);
-    let seconds = PATIENCE_MS / 1000;
+    let seconds = idle_ms / 1000;
     match freezing.waits_for() {
+        Some(Name { kind, name }) if idle_ms < PATIENCE_MS => engine.fail(
+            error,
+            format_args!("the {kind} filesystem on {name} does not come to rest: its device is too slow for what is still to be written; run sync, then hibernate again"),
+        ),
         Some(Name { kind, name }) => engine.fail(
             error,
             format_args!("the {kind} filesystem on {name} does not come to rest: nothing was written for {seconds} s; its device does not answer, or a task was frozen while it wrote there"),

@@ -15,7 +15,10 @@ use crate::errno;
 use crate::freezer::Kept;
 use crate::image::filesystem::{Filesystem, Uuid};
 use crate::image::header::{Header, HeaderBuilder, Mounted, MOUNTED_MAX};
+use crate::image::BLOCK;
 use crate::sys::block::{self, BlockDevice, DevT};
+use crate::sys::buf::Buf;
+use crate::sys::stack::Stack;
 use crate::sys::{filesystems, hibernate};
 use crate::text::Text;
 use core::fmt;
@@ -42,11 +45,24 @@ impl Mounts {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`.
-    pub(super) fn find() -> Result<Mounts> {
-        let (numbers, there) = filesystems::devices(MOUNTED_MAX)?;
+    /// `E2BIG` for more than [`MOUNTED_MAX`], with the reason recorded; `ENOMEM`.
+    pub(super) fn find(engine: &Engine) -> Result<Mounts> {
+        let numbers = filesystems::devices()?;
+        if numbers.len() > MOUNTED_MAX {
+            let there = numbers.len();
+            return Err(engine.fail(
+                E2BIG,
+                format_args!("{there} devices have mounted filesystems, and an image can describe {MOUNTED_MAX} of them: unmount some"),
+            ));
+        }
         let mut list = KVec::with_capacity(numbers.len(), GFP_KERNEL)?;
         for &dev in numbers.iter() {
+            let stack = Stack::of(dev).ok();
+            if let Some(disk) = stack.as_ref().and_then(|stack| stack.moving()) {
+                engine.report.warn(format_args!(
+                    "a mounted filesystem is on {disk}, which goes on to move data after the snapshot, and that would not be seen: let it write through while you hibernate"
+                ));
+            }
             match BlockDevice::open(dev, false, false) {
                 Ok(device) => list.push(
                     Mount {
@@ -60,18 +76,13 @@ impl Mounts {
                 Err(e) => unseen(format_args!("on {dev}"), e),
             }
         }
-        if there > numbers.len() {
-            pr_warn!(
-                "{} devices have mounted filesystems, and only {} of them are looked at\n",
-                there,
-                MOUNTED_MAX
-            );
-        }
         block::count_own(&numbers);
         Ok(Mounts { list })
     }
 
-    /// Looks at what is on them. They are frozen; devices are live. May sleep.
+    /// Looks at what is on them, and makes them keep it: a disk that loses what
+    /// it has not written yet would have an older filesystem than the image
+    /// remembers. They are frozen; devices are live. May sleep.
     ///
     /// # Errors
     ///
@@ -82,10 +93,13 @@ impl Mounts {
             let name = mount.device.name();
             if !mount.device.counts() {
                 engine.report.warn(format_args!(
-                    "what is written to {name} is not counted, as its queue/iostats is 0: a write behind the image would not be seen"
+                    "what is written to {name} is not counted (its queue/iostats is 0, or it has several paths): a write behind the image would not be seen"
                 ));
             }
-            mount.found = match blockspace::filesystem(&mount.device) {
+            let mut first = Buf::new(BLOCK)?;
+            let kept = mount.device.probe(0, &mut first, blockspace::PATIENCE_MS);
+            let found = kept.and_then(|()| blockspace::filesystem(&mount.device));
+            mount.found = match found {
                 Err(e) if e == errno::error(errno::ETIMEDOUT) => {
                     return Err(engine.fail(
                         e,
@@ -128,7 +142,7 @@ impl Mounts {
                 let bytes = written.saturating_sub(own).saturating_mul(512);
                 return Err(engine.fail(
                     errno::error(errno::ESTALE),
-                    format_args!("{bytes} bytes were written to {name}, which has a mounted filesystem, after the snapshot: the image would damage it, so it was given up; {}", Suspects(kept)),
+                    format_args!("{bytes} bytes were written to {name}, which has a mounted filesystem, after the snapshot: the image would damage it, so the save was stopped; nothing is lost; {}", Suspects(kept)),
                 ));
             }
             let Some(was) = &mount.found else {
@@ -138,7 +152,7 @@ impl Mounts {
             if !matches!(&now, Ok(Some(now)) if now == was) {
                 return Err(engine.fail(
                     errno::error(errno::ESTALE),
-                    format_args!("the filesystem on {name} is not as it was at the snapshot, or cannot be read: the image would damage it, so it was given up; {}", Suspects(kept)),
+                    format_args!("the filesystem on {name} is not as it was at the snapshot, or cannot be read: the image would damage it, so the save was stopped; nothing is lost; {}", Suspects(kept)),
                 ));
             }
         }
@@ -204,14 +218,25 @@ enum Now {
     Same,
     /// It was mounted since; the name of its device.
     Changed(Text<32>),
+    /// One device has it as it was, and another one as it was mounted since;
+    /// their names.
+    Both(Text<32>, Text<32>),
+    /// The device that had it cannot be read; its name.
+    Silent(Text<32>),
     /// Nobody knows: its device is not there.
     Gone,
 }
 
-fn look(dev: DevT) -> Result<(Text<32>, Filesystem)> {
-    let device = BlockDevice::open(dev, false, false)?;
-    let found = blockspace::filesystem(&device)?;
-    Ok((device.name(), found.ok_or(ENODEV)?))
+/// What is on `dev`, which has this name; `None` when it is not there.
+fn look(dev: DevT) -> Result<Option<(Text<32>, Result<Filesystem>)>> {
+    match BlockDevice::open(dev, false, false) {
+        Ok(device) => {
+            let found = blockspace::filesystem(&device).and_then(|found| found.ok_or(ENODEV));
+            Ok(Some((device.name(), found)))
+        }
+        Err(e) if e == ENOMEM => Err(e),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Looks for `was` where it was, and otherwise everywhere: devices can change
@@ -219,35 +244,63 @@ fn look(dev: DevT) -> Result<(Text<32>, Filesystem)> {
 fn now(was: &Mounted<'_>) -> Result<Now> {
     let same = |found: &Filesystem| found.uuid == was.uuid && found.fingerprint == was.fingerprint;
     let (major, minor) = was.device;
-    let there = DevT::new(major, minor).and_then(|dev| look(dev).ok());
-    if let Some((name, found)) = there.filter(|(_, found)| found.uuid == was.uuid) {
-        if same(&found) {
-            return Ok(Now::Same);
-        }
-        if found.devices == 1 {
+    let recorded = DevT::new(major, minor);
+    let mut silent = None;
+    match recorded.map(look).transpose()?.flatten() {
+        Some((_, Ok(found))) if same(&found) => return Ok(Now::Same),
+        Some((name, Ok(found))) if found.uuid == was.uuid && found.devices == 1 => {
             return Ok(Now::Changed(name));
         }
+        Some((_, Err(e))) if e == ENOMEM => return Err(e),
+        // It has no such filesystem, or is too small for any.
+        Some((_, Err(e))) if e == ENODEV || e == ENXIO => {}
+        Some((name, Err(_))) => silent = Some(name),
+        _ => {}
     }
-    let mut now = Now::Gone;
-    for &dev in block::devices()?.iter() {
-        match look(dev) {
-            Ok((_, found)) if same(&found) => return Ok(Now::Same),
-            Ok((name, found)) if found.uuid == was.uuid => now = Now::Changed(name),
+    let (mut like, mut unlike, mut twin) = (None, None, false);
+    for &dev in block::devices()?
+        .iter()
+        .filter(|&&dev| Some(dev) != recorded || silent.is_none())
+    {
+        match look(dev)? {
+            Some((name, Ok(found))) if same(&found) => like = Some(name),
+            Some((name, Ok(found))) if found.uuid == was.uuid => {
+                unlike = Some(name);
+                // Of several devices each is unlike the others.
+                twin = found.devices == 1;
+            }
             _ => {}
         }
     }
-    Ok(now)
+    Ok(match (like, unlike, silent) {
+        (Some(like), Some(unlike), _) if twin => Now::Both(like, unlike),
+        (Some(_), _, _) => Now::Same,
+        (None, Some(unlike), _) => Now::Changed(unlike),
+        (None, None, Some(name)) => Now::Silent(name),
+        (None, None, None) => Now::Gone,
+    })
+}
+
+/// What is taken on trust of filesystems that cannot be judged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// All: somebody answers for it that none was mounted since.
+    All,
+    /// Those that are not seen.
+    Unseen,
+    /// None: another boot may have mounted what is not seen now.
+    Seen,
 }
 
 /// Checks that no filesystem of the system that `header` describes was mounted
-/// since. One that is not seen is taken on trust, unless `all`. May sleep.
+/// since. May sleep.
 ///
 /// # Errors
 ///
-/// `ESTALE` for one that was, `EALREADY` for one that is not seen, with the
+/// `ESTALE` for one that was, `EALREADY` for one that cannot be judged, with the
 /// reason recorded; `E2BIG` for too many devices, `ENOMEM`.
-pub(super) fn check(engine: &Engine, header: &Header<'_>, all: bool) -> Result {
-    let mut unseen = None;
+pub(super) fn check(engine: &Engine, header: &Header<'_>, trust: Trust) -> Result {
+    let mut first = Ok(());
     for was in header.mounted() {
         let uuid = Uuid(was.uuid);
         let now = now(&was).map_err(|e| {
@@ -258,32 +311,52 @@ pub(super) fn check(engine: &Engine, header: &Header<'_>, all: bool) -> Result {
                 ),
             )
         })?;
-        match now {
-            Now::Same => {}
+        let doubt = match now {
+            Now::Same => continue,
+            // Nothing outweighs this, so all are looked at before doubts count.
             Now::Changed(name) => {
                 return Err(engine.fail(
                     errno::error(errno::ESTALE),
                     format_args!("the filesystem on {name} (UUID {uuid}) was mounted since the image was saved, so to resume would damage it; the image is kept: write \"erase\" to /sys/power/hibernate/image"),
                 ));
             }
-            Now::Gone if all => {
-                unseen.get_or_insert(was);
+            Now::Gone if trust != Trust::Seen => {
+                pr_notice!(
+                    "the filesystem with UUID {} that was on {} is not there, so nobody knows whether it was mounted since the image was saved\n",
+                    uuid,
+                    was.name
+                );
+                continue;
             }
-            Now::Gone => pr_notice!(
-                "the filesystem with UUID {} that was on {} is not there, so nobody knows whether it was mounted since the image was saved\n",
+            doubt => doubt,
+        };
+        if trust != Trust::All && first.is_ok() {
+            first = Err((
                 uuid,
-                was.name
-            ),
+                Text::<32>::format(format_args!("{}", was.name)),
+                doubt,
+            ));
         }
     }
-    match unseen {
-        None => Ok(()),
-        Some(was) => {
-            let (uuid, name) = (Uuid(was.uuid), was.name);
-            Err(engine.fail(
-                errno::error(errno::EALREADY),
-                format_args!("a boot went on without this image, and the filesystem with UUID {uuid} that was on {name} cannot be seen now: whether it was mounted since is not known; the image is kept: write \"retry\" to /sys/power/hibernate/resume if it was not, otherwise \"erase\" to /sys/power/hibernate/image"),
-            ))
-        }
+    first.map_err(|(uuid, name, doubt)| doubted(engine, &uuid, name.as_str(), &doubt))
+}
+
+/// Says why a filesystem cannot be judged.
+fn doubted(engine: &Engine, uuid: &Uuid, name: &str, doubt: &Now) -> Error {
+    const RETRY: &str = "the image is kept: write \"retry\" to /sys/power/hibernate/resume if it was not, otherwise \"erase\" to /sys/power/hibernate/image";
+    let error = errno::error(errno::EALREADY);
+    match doubt {
+        Now::Both(like, unlike) => engine.fail(
+            error,
+            format_args!("the filesystem with UUID {uuid} is there twice: as it was on {like}, and mounted since on {unlike}; whether the one of the saved system was is not known; {RETRY}"),
+        ),
+        Now::Silent(device) => engine.fail(
+            error,
+            format_args!("{device} cannot be read, so whether its filesystem with UUID {uuid} was mounted since the image was saved is not known; {RETRY}"),
+        ),
+        _ => engine.fail(
+            error,
+            format_args!("a boot went on without this image, and the filesystem with UUID {uuid} that was on {name} cannot be seen now: whether it was mounted since is not known; {RETRY}"),
+        ),
     }
 }

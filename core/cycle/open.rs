@@ -5,8 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+use super::mounts::{self, Trust};
 use super::seal::{self, Seal};
-use super::{bystanders, get_superblock, mounts, passed, retire};
+use super::{bystanders, get_superblock, passed, retire};
 use crate::engine::Engine;
 use crate::errno;
 use crate::image::commit::Commit;
@@ -185,8 +186,12 @@ pub(super) fn describe(
     if seal.vouches() {
         suits(engine, &header)?;
     }
-    let all = passed::by_another_boot(sb) && !retry;
-    mounts::check(engine, &header, all).map_err(Refusal::Kept)?;
+    let trust = match (retry, passed::by_another_boot(sb)) {
+        (true, _) => Trust::All,
+        (false, true) => Trust::Seen,
+        (false, false) => Trust::Unseen,
+    };
+    mounts::check(engine, &header, trust).map_err(Refusal::Kept)?;
     bystanders::check(engine, &header)?;
     if commit.image_pages > facts.ram_pages
         || commit.frames > commit.data_pages.saturating_add(commit.index_frames)

@@ -74,7 +74,7 @@ struct Recorded {
 }
 
 impl Recorded {
-    fn of(plan: &Plan) -> Result<Recorded> {
+    fn of(engine: &Engine, plan: &Plan) -> Result<Recorded> {
         let mut transforms = KVec::new();
         for i in plan.recipe.ingredients() {
             let mut parameters = Buf::new(i.parameters().len().max(1))?;
@@ -96,7 +96,7 @@ impl Recorded {
             snapshot: Snapshot::name(&*plan.snapshot),
             writer: Storage::name(&*plan.writer),
             transforms,
-            mounts: Mounts::find()?,
+            mounts: Mounts::find(engine)?,
             kept: plan.kept(),
         })
     }
@@ -126,7 +126,7 @@ impl Save {
         superblock.commit_block = COMMIT_BLOCK;
         superblock.saved_at = time::realtime_s();
 
-        let facts = Recorded::of(plan)?;
+        let facts = Recorded::of(engine, plan)?;
         let bystanders = Bystanders::find(engine, &*space, id)?;
         let pages = plan.snapshot.prepare(most)?;
         let job = SaveJob::new(

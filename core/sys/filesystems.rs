@@ -9,29 +9,31 @@ use super::ffi;
 use crate::text::Text;
 use core::ptr::NonNull;
 use kernel::error::from_err_ptr;
+use kernel::ffi::c_char;
 use kernel::prelude::*;
 
-/// Numbers of at most `most` block devices of mounted filesystems, and how many there are. All
-/// devices of each filesystem are listed, but none that stands still while tasks are frozen, such
-/// as those made of loop devices: what is on them is in a file, whose filesystem is. May sleep;
-/// takes no lock of a filesystem.
+/// Numbers of the block devices of mounted filesystems. All devices of each filesystem are listed,
+/// but none that stands still while tasks are frozen, such as those made of loop devices: what is on
+/// them is in a file, whose filesystem is. May sleep; takes no lock of a filesystem.
 ///
 /// # Errors
 ///
-/// `ENOMEM`.
-pub fn devices(most: usize) -> Result<(KVec<DevT>, usize)> {
-    let (list, there) = block::numbers(most, |devs, count| {
+/// `E2BIG` for more than [`block::DEVICES_MAX`], `ENOMEM`.
+pub fn devices() -> Result<KVec<DevT>> {
+    let (list, there) = block::numbers(block::DEVICES_MAX, |devs, count| {
         // SAFETY: There is room for as many numbers.
         unsafe { ffi::dormouse_bdev_mounted(devs, count) }
     })?;
-    let (list, left_out) = block::without_still(list)?;
-    Ok((list, there.saturating_sub(left_out)))
+    if there > list.len() {
+        return Err(E2BIG);
+    }
+    Ok(block::without_still(list)?.0)
 }
 
-/// Pages that are still to be written to filesystems. Any context.
-pub fn dirty_pages() -> u64 {
+/// Whether an earlier freeze or thaw still waits for a device. Any context.
+pub fn is_busy() -> bool {
     // SAFETY: No requirements.
-    unsafe { ffi::dormouse_dirty_pages() }
+    unsafe { ffi::dormouse_fs_busy() }
 }
 
 /// A filesystem, for messages: its type, and most often the name of its device.
@@ -41,6 +43,31 @@ pub struct Name {
     pub kind: Text<32>,
     /// Its own name.
     pub name: Text<32>,
+}
+
+impl Name {
+    /// The name that `find` writes to two buffers of the same size, if it finds one.
+    fn of(find: impl FnOnce(*mut c_char, *mut c_char, usize) -> bool) -> Option<Self> {
+        const SIZE: usize = 32;
+        let (mut kind, mut name) = ([0u8; SIZE], [0u8; SIZE]);
+        let found = find(kind.as_mut_ptr().cast(), name.as_mut_ptr().cast(), SIZE);
+        found.then(|| Name {
+            kind: Text::until_nul(&kind),
+            name: Text::until_nul(&name),
+        })
+    }
+}
+
+/// How far a freeze has come.
+#[derive(Clone, Copy, Default)]
+pub struct Progress {
+    /// Filesystems that are frozen.
+    pub frozen: u32,
+    /// Pages of all filesystems that are still to be written.
+    pub dirty: u64,
+    /// Sectors written to the devices of the filesystem that is being frozen; says something only
+    /// when it changes.
+    pub written: u64,
 }
 
 /// All filesystems on block devices while they are being frozen. Dropping it leaves that to itself:
@@ -74,22 +101,22 @@ impl Freezing {
         unsafe { ffi::dormouse_fs_freeze_wait(self.freeze.as_ptr(), ms) }
     }
 
+    /// How far it has come. May sleep.
+    pub fn progress(&self) -> Progress {
+        let mut progress = ffi::dormouse_fs_progress::default();
+        // SAFETY: By the type invariants the freeze is valid; the description is ours to write.
+        unsafe { ffi::dormouse_fs_freeze_progress(self.freeze.as_ptr(), &mut progress) };
+        Progress {
+            frozen: progress.frozen,
+            dirty: progress.dirty,
+            written: progress.written,
+        }
+    }
+
     fn not_frozen(&self, all: bool) -> Option<Name> {
-        const SIZE: usize = 32;
-        let (mut kind, mut name) = ([0u8; SIZE], [0u8; SIZE]);
-        // SAFETY: By the type invariants the freeze is valid; both have as much room.
-        let found = unsafe {
-            ffi::dormouse_fs_not_frozen(
-                self.freeze.as_ptr(),
-                all,
-                kind.as_mut_ptr().cast(),
-                name.as_mut_ptr().cast(),
-                SIZE,
-            )
-        };
-        found.then(|| Name {
-            kind: Text::until_nul(&kind),
-            name: Text::until_nul(&name),
+        Name::of(|kind, name, size| {
+            // SAFETY: By the type invariants the freeze is valid; both have as much room.
+            unsafe { ffi::dormouse_fs_not_frozen(self.freeze.as_ptr(), all, kind, name, size) }
         })
     }
 
@@ -107,12 +134,12 @@ impl Freezing {
     /// Keeps what is frozen so, when [`Freezing::wait`] has returned true, and keeps the memory
     /// allocator out of filesystems for this thread: reclaim would wait for frozen ones. May sleep.
     pub fn finish(self) -> Frozen {
-        let freeze = self.freeze.as_ptr();
+        let freeze = self.freeze;
         core::mem::forget(self);
-        // SAFETY: By the type invariants the freeze is valid; with `self` forgotten, nobody uses it
-        // after this.
-        unsafe { ffi::dormouse_fs_freeze_end(freeze) };
-        Frozen(())
+        // SAFETY: By the type invariants the freeze is valid.
+        unsafe { ffi::dormouse_fs_freeze_end(freeze.as_ptr()) };
+        // INVARIANT: The freeze was ended just now; with `self` forgotten, nobody else uses it.
+        Frozen { freeze }
     }
 }
 
@@ -123,13 +150,42 @@ impl Drop for Freezing {
     }
 }
 
-/// All filesystems on block devices, frozen. Dropping it thaws them. That may sleep, is for the
-/// thread that froze them, and needs tasks and kernel threads to be thawed.
-pub struct Frozen(());
+/// All filesystems on block devices, frozen. Dropping it thaws them, as [`Frozen::thaw`] without
+/// waiting for the last of them. That may sleep, is for the thread that froze them, and needs tasks
+/// and kernel threads to be thawed.
+///
+/// # Invariants
+///
+/// `freeze` was given to `dormouse_fs_freeze_end()`, and nobody else uses it.
+pub struct Frozen {
+    freeze: NonNull<ffi::dormouse_fs_freeze>,
+}
+
+// SAFETY: What it refers to is bound to no CPU; that it is dropped by the thread that froze is what
+// its only user sees to.
+unsafe impl Send for Frozen {}
+
+impl Frozen {
+    /// Thaws all of them; waits up to `ms` milliseconds for those that are slow at that, and
+    /// returns one that is still frozen because its device does not answer. It is thawed when the
+    /// device does. As to drop it.
+    pub fn thaw(self, ms: u32) -> Option<Name> {
+        let freeze = self.freeze;
+        core::mem::forget(self);
+        Self::end(freeze, ms)
+    }
+
+    fn end(freeze: NonNull<ffi::dormouse_fs_freeze>, ms: u32) -> Option<Name> {
+        Name::of(|kind, name, size| {
+            // SAFETY: By the type invariants of who calls it the freeze is valid, and not used
+            // after this; both have as much room. Process context is the caller's to provide.
+            unsafe { ffi::dormouse_fs_thaw(freeze.as_ptr(), ms, kind, name, size) }
+        })
+    }
+}
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        // SAFETY: Process context is all that is required, and the caller's to provide.
-        unsafe { ffi::dormouse_fs_thaw() };
+        Self::end(self.freeze, 0);
     }
 }

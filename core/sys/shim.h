@@ -509,14 +509,30 @@ void dormouse_swap_free(u32 type, u64 slot, u64 count);
 
 struct dormouse_fs_freeze;
 
+/**
+ * struct dormouse_fs_progress - How far a freeze of filesystems has come.
+ * @frozen: Filesystems that are frozen.
+ * @dirty: Pages of all filesystems that are still to be written.
+ * @written: Sectors written to the devices of the one that is being frozen. Of
+ *	use for comparison only.
+ */
+struct dormouse_fs_progress {
+	u32 frozen;
+	u64 dirty;
+	u64 written;
+};
+
+bool dormouse_fs_busy(void);
 struct dormouse_fs_freeze *dormouse_fs_freeze_start(void);
 bool dormouse_fs_freeze_wait(struct dormouse_fs_freeze *freeze, u32 ms);
 bool dormouse_fs_not_frozen(struct dormouse_fs_freeze *freeze, bool all, char *type,
 			    char *name, size_t size);
+void dormouse_fs_freeze_progress(struct dormouse_fs_freeze *freeze,
+				 struct dormouse_fs_progress *progress);
 void dormouse_fs_freeze_abandon(struct dormouse_fs_freeze *freeze);
 void dormouse_fs_freeze_end(struct dormouse_fs_freeze *freeze);
-void dormouse_fs_thaw(void);
-u64 dormouse_dirty_pages(void);
+bool dormouse_fs_thaw(struct dormouse_fs_freeze *freeze, u32 ms, char *type, char *name,
+		      size_t size);
 u32 dormouse_bdev_mounted(u32 *devs, u32 count);
 u64 dormouse_bdev_written(const struct dormouse_bdev *dev);
 bool dormouse_bdev_counts(const struct dormouse_bdev *dev);

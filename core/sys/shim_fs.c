@@ -6,11 +6,14 @@
 #include <linux/atomic.h>
 #include <linux/blkdev.h>
 #include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/fs.h>
 #include <linux/kthread.h>
-#include <linux/magic.h>
+#include <linux/mm.h>
+#include <linux/overflow.h>
 #include <linux/part_stat.h>
+#include <linux/refcount.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -19,66 +22,295 @@
 #include "shim.h"
 #include "shim_block.h"
 
-/* Filesystems that are known by name while they are frozen; others are, too. */
-#define SUPERS_MAX 256
+struct claim {
+	const struct block_device *bdev;
+	const void *holder;
+	bool found;
+};
+
+static void match_claim(struct super_block *sb, void *arg)
+{
+	struct claim *claim = arg;
+
+	if (sb->s_bdev == claim->bdev || sb == claim->holder)
+		claim->found = true;
+}
+
+/* True if a mounted filesystem has claimed the device. */
+static bool is_of_filesystem(struct block_device *bdev, const void *btrfs)
+{
+	struct claim claim = { .bdev = bdev };
+
+	mutex_lock(&bdev->bd_holder_lock);
+	claim.holder = bdev->bd_holder;
+	claim.found = claim.holder &&
+		      (bdev->bd_holder_ops == &fs_holder_ops || claim.holder == btrfs);
+	mutex_unlock(&bdev->bd_holder_lock);
+	/* Some have holder operations of their own, or none for further devices. */
+	if (claim.holder && !claim.found)
+		filesystems_walk(match_claim, &claim);
+	return claim.found;
+}
+
+/* Calls @f for each block device of a mounted filesystem. */
+static void each_mounted(void (*f)(struct block_device *bdev, void *arg), void *arg)
+{
+	/* It claims its devices in the name of the type. */
+	struct file_system_type *btrfs = IS_ENABLED(CONFIG_BTRFS_FS) ?
+					 get_fs_type("btrfs") : NULL;
+	struct class_dev_iter iter;
+	struct device *device;
+
+	class_dev_iter_init(&iter, &block_class, NULL, NULL);
+	while ((device = class_dev_iter_next(&iter)))
+		if (is_of_filesystem(dev_to_bdev(device), btrfs))
+			f(dev_to_bdev(device), arg);
+	class_dev_iter_exit(&iter);
+	if (btrfs)
+		put_filesystem(btrfs);
+}
+
+struct numbers {
+	u32 *devs;
+	u32 count;
+	u32 used;
+};
+
+static void add_number(struct block_device *bdev, void *arg)
+{
+	struct numbers *numbers = arg;
+
+	if (numbers->used < numbers->count)
+		numbers->devs[numbers->used] = bdev->bd_dev;
+	numbers->used++;
+}
 
 /**
- * struct dormouse_fs_freeze - Freezing of all filesystems.
- * @done: Completed when it is over.
+ * dormouse_bdev_mounted - List the block devices of mounted filesystems.
+ * @devs: Becomes the list of their numbers.
+ * @count: Length of @devs.
+ *
+ * All devices of each, and that of a journal elsewhere.
+ *
+ * Context: Process context. May sleep; takes no lock of a filesystem.
+ * Return: How many there are, which may be more than @count.
+ */
+u32 dormouse_bdev_mounted(u32 *devs, u32 count)
+{
+	struct numbers numbers = { .devs = devs, .count = count };
+
+	each_mounted(add_number, &numbers);
+	return numbers.used;
+}
+
+static void sync_one(struct block_device *bdev, void *unused)
+{
+	/* Who reads it finds out about errors. */
+	sync_blockdev(bdev);
+}
+
+/* Writes what tasks have left in the page cache of devices of filesystems. */
+static void sync_mounted(void)
+{
+	each_mounted(sync_one, NULL);
+}
+
+static u64 sectors_written(struct block_device *bdev)
+{
+	return part_stat_read(bdev, sectors[STAT_WRITE]);
+}
+
+static void add_written(struct block_device *bdev, void *arg)
+{
+	u64 *sum = arg;
+
+	*sum += sectors_written(bdev);
+}
+
+/**
+ * dormouse_bdev_written - Count what was written to a block device.
+ * @dev: The device.
+ *
+ * Context: Any, but for the sum to be exact nothing may be under way.
+ * Return: Sectors written and discarded since boot, as far as the device counts.
+ */
+u64 dormouse_bdev_written(const struct dormouse_bdev *dev)
+{
+	return sectors_written(dev->bdev) +
+	       part_stat_read(dev->bdev, sectors[STAT_DISCARD]);
+}
+
+/**
+ * dormouse_bdev_counts - Find out if a block device counts what is written to it.
+ * @dev: The device.
+ *
+ * Context: Any.
+ * Return: False if queue/iostats is 0, or if it counts whole disks only.
+ */
+bool dormouse_bdev_counts(const struct dormouse_bdev *dev)
+{
+	struct block_device *bdev = dev->bdev;
+
+	/* With several paths to an NVMe disk, each counts for the disk. */
+	if (bdev_is_partition(bdev) && !queue_is_mq(bdev_get_queue(bdev)) &&
+	    !strncmp(bdev->bd_disk->disk_name, "nvme", 4))
+		return false;
+	return blk_queue_io_stat(bdev_get_queue(bdev));
+}
+
+/**
+ * struct dormouse_fs_freeze - Freezing of all filesystems, and the thaw after it.
+ * @done: Completed when the freeze is over.
  * @state: Who is in charge of what has been frozen, one of the below.
  * @count: Length of @supers that is in use.
- * @supers: Those that shall be frozen, with an active reference to each.
+ * @room: Length of @supers.
+ * @supers: Those that shall be frozen, with an active reference to each, or NULL
+ *	for one that has been thawed.
  */
 struct dormouse_fs_freeze {
 	struct completion done;
 	atomic_t state;
 	unsigned int count;
-	struct super_block *supers[SUPERS_MAX];
+	unsigned int room;
+	struct super_block *supers[] __counted_by(room);
 };
 
 enum { FREEZING, FROZEN, ABANDONED };
 
-/* Set from the start of a freeze until all that it has frozen is thawed. */
-static atomic_t freeze_busy = ATOMIC_INIT(0);
+/**
+ * struct thaw - Threads that thaw what a freeze has frozen.
+ * @users: They, and the one who waits for them.
+ * @walked: Completed by each that has been through all filesystems.
+ */
+struct thaw {
+	refcount_t users;
+	struct completion walked;
+};
+
+/*
+ * How long to wait for a thread before another one thaws the rest, and how many
+ * there are at most: as many disks may stand still without holding up others.
+ */
+#define THAW_MS		1000
+#define THAW_THREADS	32
+
+/* Threads that freeze or thaw, and what has been frozen and not thawed. */
+static atomic_t freeze_users = ATOMIC_INIT(0);
 
 /* Of the thread that hibernates, while filesystems are frozen. */
 static unsigned int nofs_before;
 
-/* As filesystems_freeze() chooses them. */
-static bool shall_freeze(const struct super_block *sb)
+static void count_super(struct super_block *sb, void *arg)
 {
-	if (sb->s_magic == FUSE_SUPER_MAGIC)
-		return false;
-	return sb->s_bdev || (sb->s_type->fs_flags & FS_REQUIRES_DEV) ||
-	       sb->s_stack_depth;
+	unsigned int *count = arg;
+
+	(*count)++;
 }
 
 static void collect(struct super_block *sb, void *arg)
 {
 	struct dormouse_fs_freeze *freeze = arg;
 
-	if (freeze->count < SUPERS_MAX && shall_freeze(sb) &&
-	    atomic_inc_not_zero(&sb->s_active)) {
+	if (freeze->count < freeze->room && atomic_inc_not_zero(&sb->s_active)) {
 		freeze->supers[freeze->count] = sb;
-		/* Pairs with dormouse_fs_not_frozen(). */
+		/* Pairs with find_super(). */
 		smp_store_release(&freeze->count, freeze->count + 1);
 	}
 }
 
-static void put_supers(struct dormouse_fs_freeze *freeze)
+/* True for one that nobody holds frozen any more, or we alone, and that is not thawed. */
+static bool is_held(const struct super_block *sb)
+{
+	const struct sb_writers *writers = &sb->s_writers;
+
+	return READ_ONCE(writers->freeze_power) ||
+	       (READ_ONCE(writers->frozen) != SB_UNFROZEN &&
+		!READ_ONCE(writers->freeze_kcount) && !READ_ONCE(writers->freeze_ucount));
+}
+
+/* Gives up the references to those that are not frozen, or to all. */
+static void put_supers(struct dormouse_fs_freeze *freeze, bool all)
 {
 	unsigned int i;
 
-	for (i = 0; i < freeze->count; i++)
-		deactivate_super(freeze->supers[i]);
+	for (i = 0; i < freeze->count; i++) {
+		struct super_block *sb = READ_ONCE(freeze->supers[i]);
+
+		if (!sb || (!all && is_held(sb)))
+			continue;
+		/* Two threads may do this to a freeze that is abandoned. */
+		if (xchg(&freeze->supers[i], NULL))
+			deactivate_super(sb);
+	}
+}
+
+static void put_thaw(struct thaw *thaw)
+{
+	if (refcount_dec_and_test(&thaw->users))
+		kfree(thaw);
+}
+
+static int thaw_main(void *data)
+{
+	struct thaw *thaw = data;
+
+	filesystems_thaw();
+	complete(&thaw->walked);
+	put_thaw(thaw);
+	atomic_dec(&freeze_users);
+	return 0;
+}
+
+/* Starts another thread; returns false if there is none. */
+static bool start_thaw(struct thaw *thaw)
+{
+	struct task_struct *task;
+
+	refcount_inc(&thaw->users);
+	atomic_inc(&freeze_users);
+	task = kthread_run(thaw_main, thaw, "dormouse_thaw");
+	if (!IS_ERR(task))
+		return true;
+	atomic_dec(&freeze_users);
+	put_thaw(thaw);
+	return false;
+}
+
+/*
+ * Thaws all but those whose devices do not answer: some filesystems write when
+ * they are thawed. Each of these keeps a thread, which goes on when it does.
+ */
+static void thaw_all(void)
+{
+	struct thaw *thaw = kzalloc(sizeof(*thaw), GFP_NOIO);
+	unsigned int i;
+
+	if (thaw) {
+		refcount_set(&thaw->users, 1);
+		init_completion(&thaw->walked);
+	}
+	for (i = 0; i < THAW_THREADS; i++) {
+		if (!thaw || !start_thaw(thaw)) {
+			filesystems_thaw();
+			break;
+		}
+		if (wait_for_completion_timeout(&thaw->walked, msecs_to_jiffies(THAW_MS)))
+			break;
+	}
+	if (thaw)
+		put_thaw(thaw);
 }
 
 static int freeze_main(void *data)
 {
 	struct dormouse_fs_freeze *freeze = data;
 
-	iterate_supers(collect, freeze);
-	filesystems_freeze();
+	filesystems_walk(collect, freeze);
+	if (atomic_read(&freeze->state) == FREEZING)
+		filesystems_freeze();
+	/* What tasks have written to their devices, such as those that serve FUSE. */
+	if (atomic_read(&freeze->state) == FREEZING)
+		sync_mounted();
 
 	if (atomic_cmpxchg(&freeze->state, FREEZING, FROZEN) == FREEZING) {
 		/* From here on it belongs to the one who waits. */
@@ -86,10 +318,21 @@ static int freeze_main(void *data)
 		return 0;
 	}
 	filesystems_thaw();
-	put_supers(freeze);
-	kfree(freeze);
-	atomic_set(&freeze_busy, 0);
+	put_supers(freeze, true);
+	kvfree(freeze);
+	atomic_dec(&freeze_users);
 	return 0;
+}
+
+/**
+ * dormouse_fs_busy - Find out if an earlier freeze or thaw is under way.
+ *
+ * Context: Any.
+ * Return: True while one of them waits for a device.
+ */
+bool dormouse_fs_busy(void)
+{
+	return atomic_read(&freeze_users);
 }
 
 /**
@@ -98,7 +341,7 @@ static int freeze_main(void *data)
  * A thread does it, as nothing can interrupt the wait for a device or for a
  * writer that does not go on.
  *
- * Context: Process context. May sleep.
+ * Context: Process context, with user tasks frozen. May sleep.
  * Return: The freeze, for dormouse_fs_freeze_wait() and then either
  * dormouse_fs_freeze_end() or dormouse_fs_freeze_abandon(), or an ERR_PTR():
  * -EBUSY while one that was abandoned is still under way, -ENOMEM.
@@ -107,20 +350,23 @@ struct dormouse_fs_freeze *dormouse_fs_freeze_start(void)
 {
 	struct dormouse_fs_freeze *freeze;
 	struct task_struct *task;
+	unsigned int room = 0;
 
-	if (atomic_cmpxchg(&freeze_busy, 0, 1))
+	if (atomic_cmpxchg(&freeze_users, 0, 1))
 		return ERR_PTR(-EBUSY);
-	freeze = kzalloc(sizeof(*freeze), GFP_KERNEL);
+	filesystems_walk(count_super, &room);
+	freeze = kvzalloc(struct_size(freeze, supers, room), GFP_KERNEL);
 	if (!freeze) {
-		atomic_set(&freeze_busy, 0);
+		atomic_dec(&freeze_users);
 		return ERR_PTR(-ENOMEM);
 	}
+	freeze->room = room;
 	init_completion(&freeze->done);
 	atomic_set(&freeze->state, FREEZING);
 	task = kthread_run(freeze_main, freeze, "dormouse_freeze");
 	if (IS_ERR(task)) {
-		kfree(freeze);
-		atomic_set(&freeze_busy, 0);
+		kvfree(freeze);
+		atomic_dec(&freeze_users);
 		return ERR_CAST(task);
 	}
 	return freeze;
@@ -139,6 +385,44 @@ bool dormouse_fs_freeze_wait(struct dormouse_fs_freeze *freeze, u32 ms)
 	return wait_for_completion_timeout(&freeze->done, msecs_to_jiffies(ms));
 }
 
+static bool is_frozen(const struct super_block *sb)
+{
+	return READ_ONCE(sb->s_writers.frozen) == SB_FREEZE_COMPLETE;
+}
+
+static bool is_being_frozen(const struct super_block *sb)
+{
+	return READ_ONCE(sb->s_writers.frozen) != SB_UNFROZEN && !is_frozen(sb);
+}
+
+static bool is_not_frozen(const struct super_block *sb)
+{
+	return !is_frozen(sb);
+}
+
+/* Returns the first filesystem that is as @is says, or NULL. */
+static struct super_block *find_super(struct dormouse_fs_freeze *freeze,
+				      bool (*is)(const struct super_block *sb))
+{
+	unsigned int i, count;
+
+	/* Pairs with collect(). */
+	count = smp_load_acquire(&freeze->count);
+	for (i = 0; i < count; i++)
+		if (freeze->supers[i] && is(freeze->supers[i]))
+			return freeze->supers[i];
+	return NULL;
+}
+
+static bool name_super(const struct super_block *sb, char *type, char *name, size_t size)
+{
+	if (!sb)
+		return false;
+	strscpy(type, sb->s_type->name, size);
+	strscpy(name, sb->s_id, size);
+	return true;
+}
+
 /**
  * dormouse_fs_not_frozen - Name a filesystem that is not frozen.
  * @freeze: The freeze.
@@ -153,161 +437,108 @@ bool dormouse_fs_freeze_wait(struct dormouse_fs_freeze *freeze, u32 ms)
 bool dormouse_fs_not_frozen(struct dormouse_fs_freeze *freeze, bool all, char *type,
 			    char *name, size_t size)
 {
-	unsigned int i, count;
+	struct super_block *sb = find_super(freeze, all ? is_not_frozen : is_being_frozen);
 
-	/* Pairs with collect(). */
-	count = smp_load_acquire(&freeze->count);
-	for (i = 0; i < count; i++) {
-		struct super_block *sb = freeze->supers[i];
-		unsigned short state = READ_ONCE(sb->s_writers.frozen);
-
-		if (state == SB_FREEZE_COMPLETE || (state == SB_UNFROZEN && !all))
-			continue;
-		/* Later kernels leave those alone that have no way to be frozen. */
-		if (all && !sb->s_op->freeze_fs && !sb->s_op->freeze_super)
-			continue;
-		strscpy(type, sb->s_type->name, size);
-		strscpy(name, sb->s_id, size);
-		return true;
-	}
-	return false;
+	return name_super(sb, type, name, size);
 }
 
-static void release(struct dormouse_fs_freeze *freeze)
+/**
+ * dormouse_fs_freeze_progress - Tell how far a freeze has come.
+ * @freeze: The freeze.
+ * @progress: Becomes what has been done.
+ *
+ * Context: Process context. May sleep.
+ */
+void dormouse_fs_freeze_progress(struct dormouse_fs_freeze *freeze,
+				 struct dormouse_fs_progress *progress)
 {
-	wait_for_completion(&freeze->done);
-	put_supers(freeze);
-	kfree(freeze);
+	struct super_block *sb = find_super(freeze, is_being_frozen);
+	/* Pairs with collect(). */
+	unsigned int i, count = smp_load_acquire(&freeze->count);
+
+	progress->frozen = 0;
+	for (i = 0; i < count; i++)
+		progress->frozen += is_frozen(freeze->supers[i]);
+	progress->dirty = global_node_page_state(NR_FILE_DIRTY) +
+			  global_node_page_state(NR_WRITEBACK);
+	/* Those without one device are on several, or on another filesystem. */
+	progress->written = 0;
+	if (sb && sb->s_bdev)
+		progress->written = sectors_written(sb->s_bdev);
+	else
+		each_mounted(add_written, &progress->written);
 }
 
 /**
  * dormouse_fs_freeze_abandon - Leave a freeze to itself.
  * @freeze: The freeze, which must not be used any more.
  *
- * What it has frozen is thawed, now and when it is over.
+ * What it has frozen is thawed, now and when it is over. It freezes no further
+ * filesystem.
  *
  * Context: Process context. May sleep.
  */
 void dormouse_fs_freeze_abandon(struct dormouse_fs_freeze *freeze)
 {
+	/* What is unmounted from now on has to be shut down, whatever is stuck. */
+	put_supers(freeze, true);
 	if (atomic_cmpxchg(&freeze->state, FREEZING, ABANDONED) == FREEZING) {
-		filesystems_thaw();
+		thaw_all();
 		return;
 	}
-	release(freeze);
-	filesystems_thaw();
-	atomic_set(&freeze_busy, 0);
+	wait_for_completion(&freeze->done);
+	thaw_all();
+	kvfree(freeze);
+	atomic_dec(&freeze_users);
 }
 
 /**
  * dormouse_fs_freeze_end - Finish a freeze that is over.
- * @freeze: The freeze, which must not be used any more.
+ * @freeze: The freeze, which is for dormouse_fs_thaw() only from then on.
  *
- * What is frozen stays so until dormouse_fs_thaw(). Until then memory reclaim on
- * behalf of this thread keeps out of filesystems: it would wait for frozen ones.
+ * What is frozen stays so until then. Until then memory reclaim on behalf of this
+ * thread keeps out of filesystems: it would wait for frozen ones.
  *
  * Context: Process context. May sleep.
  */
 void dormouse_fs_freeze_end(struct dormouse_fs_freeze *freeze)
 {
-	release(freeze);
+	wait_for_completion(&freeze->done);
 	nofs_before = memalloc_nofs_save();
 }
 
 /**
  * dormouse_fs_thaw - Thaw all filesystems that a freeze has frozen.
+ * @freeze: The freeze, which must not be used any more.
+ * @ms: How long to wait for the last of them, in milliseconds.
+ * @type: Where to put the name of the type of one that is still frozen.
+ * @name: Where to put its own name.
+ * @size: Room at @type, and at @name.
  *
  * Context: Process context, the thread that called dormouse_fs_freeze_end(). May
  * sleep. Tasks must have been thawed: the threads that some filesystems need for
  * that are frozen as well.
+ * Return: True if one is still frozen, as its device does not answer. It is
+ * thawed when the device does.
  */
-void dormouse_fs_thaw(void)
+bool dormouse_fs_thaw(struct dormouse_fs_freeze *freeze, u32 ms, char *type, char *name,
+		      size_t size)
 {
+	bool left;
+
 	memalloc_nofs_restore(nofs_before);
-	filesystems_thaw();
-	atomic_set(&freeze_busy, 0);
-}
+	thaw_all();
+	/* Who unmounts one has to see it go. */
+	put_supers(freeze, false);
+	while ((left = name_super(find_super(freeze, is_held), type, name, size)) && ms) {
+		u32 step = min_t(u32, ms, 100);
 
-/**
- * dormouse_dirty_pages - Count what is still to be written to filesystems.
- *
- * Context: Any.
- * Return: Pages, dirty or under writeback.
- */
-u64 dormouse_dirty_pages(void)
-{
-	return global_node_page_state(NR_FILE_DIRTY) +
-	       global_node_page_state(NR_WRITEBACK);
-}
-
-/* True if a mounted filesystem has claimed the device. */
-static bool is_of_filesystem(struct block_device *bdev, const void *btrfs)
-{
-	bool found;
-
-	mutex_lock(&bdev->bd_holder_lock);
-	found = bdev->bd_holder &&
-		(bdev->bd_holder_ops == &fs_holder_ops || bdev->bd_holder == btrfs);
-	mutex_unlock(&bdev->bd_holder_lock);
-	return found;
-}
-
-/**
- * dormouse_bdev_mounted - List the block devices of mounted filesystems.
- * @devs: Becomes the list of their numbers.
- * @count: Length of @devs.
- *
- * All devices of each, and that of a journal elsewhere.
- *
- * Context: Process context. May sleep; takes no lock of a filesystem.
- * Return: How many there are, which may be more than @count.
- */
-u32 dormouse_bdev_mounted(u32 *devs, u32 count)
-{
-	/* It claims its devices in the name of the type. */
-	struct file_system_type *btrfs = IS_ENABLED(CONFIG_BTRFS_FS) ?
-					 get_fs_type("btrfs") : NULL;
-	struct class_dev_iter iter;
-	struct device *device;
-	u32 used = 0;
-
-	class_dev_iter_init(&iter, &block_class, NULL, NULL);
-	while ((device = class_dev_iter_next(&iter))) {
-		struct block_device *bdev = dev_to_bdev(device);
-
-		if (!is_of_filesystem(bdev, btrfs))
-			continue;
-		if (used < count)
-			devs[used] = bdev->bd_dev;
-		used++;
+		msleep(step);
+		ms -= step;
+		put_supers(freeze, false);
 	}
-	class_dev_iter_exit(&iter);
-	if (btrfs)
-		put_filesystem(btrfs);
-	return used;
-}
-
-/**
- * dormouse_bdev_written - Count what was written to a block device.
- * @dev: The device.
- *
- * Context: Any, but for the sum to be exact nothing may be under way.
- * Return: Sectors written and discarded since boot, as far as the device counts.
- */
-u64 dormouse_bdev_written(const struct dormouse_bdev *dev)
-{
-	return part_stat_read(dev->bdev, sectors[STAT_WRITE]) +
-	       part_stat_read(dev->bdev, sectors[STAT_DISCARD]);
-}
-
-/**
- * dormouse_bdev_counts - Find out if a block device counts what is written to it.
- * @dev: The device.
- *
- * Context: Any.
- * Return: False if queue/iostats is 0.
- */
-bool dormouse_bdev_counts(const struct dormouse_bdev *dev)
-{
-	return blk_queue_io_stat(bdev_get_queue(dev->bdev));
+	put_supers(freeze, true);
+	kvfree(freeze);
+	atomic_dec(&freeze_users);
+	return left;
 }

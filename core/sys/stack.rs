@@ -89,6 +89,13 @@ impl Stack {
         found.or(self.count.is_none().then_some(Unfit::Deep))
     }
 
+    /// Name of a disk in it that goes on to move data by itself. Any context.
+    pub fn moving(&self) -> Option<&str> {
+        self.layers()
+            .find(|layer| layer.moves())
+            .map(|layer| layer.disk)
+    }
+
     /// Whether some of it does not even answer reads while tasks and kernel threads are frozen. Any
     /// context.
     pub fn is_still(&self) -> bool {

@@ -32,6 +32,16 @@ pub const SCENARIOS: &[Scenario] = &[
         passed_by_member,
     ),
     Scenario::new(
+        "mounted-many",
+        "filesystems in many files keep none on a disk from being looked at",
+        many,
+    ),
+    Scenario::new(
+        "mounted-twice",
+        "of two copies of a filesystem one was mounted since: the image waits for a retry by hand",
+        twice,
+    ),
+    Scenario::new(
         "mounted-since-btrfs",
         "the same with btrfs, and with a filesystem on a loop device, which holds up nothing",
         btrfs,
@@ -98,6 +108,67 @@ fn mounted_since(lab: &Lab) -> Result<()> {
     vm.run(&format!(
         "{MOUNT} && grep -q other /mnt/other && umount /mnt"
     ))?;
+    vm.assert_clean()
+}
+
+fn many(lab: &Lab) -> Result<()> {
+    let vm = lab.small().swap_disk("512M")?.disk("64M")?;
+    let mut vm = with_program(vm, "/sbin/dmsetup")?;
+    vm.get_disk(1)?.mkfs()?;
+    vm.boot()?;
+    // More than an image can describe, and all of them older than that on the disk.
+    vm.run(
+        "mkdir /files && dd if=/dev/zero of=/files/disk bs=64k count=4 2> /dev/null && \
+         mke2fs -q /files/disk && n=0; while [ $n -lt 66 ]; do n=$((n + 1)); \
+         mkdir /files/$n && mount -o ro,loop -t ext4 /files/disk /files/$n || exit 1; done",
+    )?;
+    vm.run(
+        "dmsetup --noudevsync --noudevrules create late --table '0 131072 linear /dev/vdb 0' && \
+         dmsetup mknodes; mkdir /mnt && mount -t ext4 /dev/mapper/late /mnt && echo a > /mnt/note",
+    )?;
+    vm.run("swapon /dev/vda")?;
+    prepare(&mut vm)?;
+    vm.hibernate()?;
+    vm.set_append("");
+    boot_fresh(&mut vm)?;
+    vm.run(&format!("{MOUNT} && echo b > /mnt/note && umount /mnt"))?;
+    let ask = format!("echo /dev/vda > {FOLDER}/resume");
+    refused(&mut vm, &ask, "Stale file handle")?;
+    expect_result(&mut vm, -116, &["was mounted since the image was saved"])?;
+    vm.assert_clean()
+}
+
+fn twice(lab: &Lab) -> Result<()> {
+    // Neither of the copies is where the filesystem was.
+    let early = "#!/bin/sh\ngrep -q dm.move /proc/cmdline || exit 0\n\
+        basename $(readlink /sys/block/vdb/device) > /sys/bus/virtio/drivers/virtio_blk/unbind\n";
+    let vm = lab.small().swap_disk("512M")?.disk("64M")?;
+    let mut vm = vm
+        .disk("64M")?
+        .disk("64M")?
+        .file("/etc/early", 0o755, early);
+    vm.get_disk(1)?.mkfs()?;
+    vm.boot()?;
+    vm.run(&format!("{MOUNT} && echo before > /mnt/note"))?;
+    vm.run("swapon /dev/vda")?;
+    prepare(&mut vm)?;
+    vm.hibernate()?;
+    let saved = vm.get_disk(1)?.read(0, 64 << 20)?;
+    vm.get_disk(2)?.write(0, &saved)?;
+    vm.set_append("");
+    boot_fresh(&mut vm)?;
+    vm.run(&format!("{MOUNT} && echo after > /mnt/note && umount /mnt"))?;
+    vm.power_off()?;
+    let used = vm.get_disk(1)?.read(0, 64 << 20)?;
+    vm.get_disk(3)?.write(0, &used)?;
+    vm.set_append(&format!("{FIRST_DISK} dm.move"));
+    boot_fresh(&mut vm)?;
+    let parts = [
+        "is there twice: as it was on vdc, and mounted since on vdd",
+        "write \"retry\" to",
+    ];
+    expect_result(&mut vm, -114, &parts)?;
+    expect_type(&vm, 0, "swsuspend")?;
     vm.assert_clean()
 }
 

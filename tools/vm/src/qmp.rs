@@ -84,6 +84,20 @@ impl Qmp {
         Ok(())
     }
 
+    /// Lets nothing more through to disk number `disk`, until [`Qmp::throttle`] lets it go on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Qmp::command`].
+    pub fn stop_disk(&mut self, disk: usize) -> Result<()> {
+        self.throttle(disk, 1)?;
+        // QEMU lets one request through whatever the limit is. It may be the guest's; after this
+        // one there is none.
+        let line = format!("qemu-io virtio{disk} \"aio_read -q 0 4096\"");
+        self.command("human-monitor-command", json!({ "command-line": line }))?;
+        Ok(())
+    }
+
     /// Writes what the screen shows to the file `path`, as PNG if its name ends so, otherwise as
     /// PPM.
     ///

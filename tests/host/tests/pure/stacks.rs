@@ -165,3 +165,23 @@ proptest! {
         prop_assert!(layer.unfit().is_some());
     }
 }
+
+#[test]
+fn caches_move_by_themselves() {
+    for layer in [
+        disk("bcache0", 252),
+        target("cache", ""),
+        target("writecache", ""),
+    ] {
+        assert!(layer.moves(), "{layer:?}");
+    }
+    for layer in [
+        disk("sda", 8),
+        disk("bcachefs", 8),
+        target("linear", ""),
+        target("thin", ""),
+        array(5, false),
+    ] {
+        assert!(!layer.moves(), "{layer:?}");
+    }
+}

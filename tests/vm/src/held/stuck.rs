@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Filesystems whose disks do not answer, or slowly, when they are frozen or
+//! thawed.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Context, Result};
+use dormouse_vm::Vm;
+
+use super::{busy, busy_on, clean, write_to_all, SNAPSHOT};
+use crate::steps::{expect_result, resume, set, there_and_back};
+use crate::{aborts, Lab};
+
+/// How long a step may take.
+const LONG: Duration = Duration::from_secs(90);
+/// Longer than the kernel waits for a filesystem, and for another one to thaw.
+const HUNG: &str = "timeout 20";
+
+/// Hibernates, and stops `disks` when user tasks are frozen: the kernel's sync is
+/// over, tasks wrote after it, and ours has not begun.
+fn stop_before_the_freeze(vm: &mut Vm, disks: &[usize]) -> Result<u64> {
+    let from = vm.log()?.len();
+    let seq = vm.send("echo disk > /sys/power/state")?;
+    let frozen = "Freezing user space processes completed";
+    vm.log()?.wait_for(frozen, from, LONG)?;
+    for &disk in disks {
+        vm.qmp()?.stop_disk(disk)?;
+    }
+    Ok(seq)
+}
+
+/// Waits for the end of a save that fails because `name` does not come to rest.
+fn refused(vm: &mut Vm, seq: u64, name: &str) -> Result<()> {
+    let progress = vm.wait(seq, LONG, |_| {})?;
+    let output = progress.done("echo disk > /sys/power/state")?;
+    ensure!(output.code != 0, "it came back without an error");
+    expect_result(vm, -110, &[&format!("{name} does not come to rest")])?;
+    Ok(())
+}
+
+pub fn stuck(lab: &Lab) -> Result<()> {
+    let mut vm = busy(lab)?;
+    write_to_all(&mut vm)?;
+    let seq = stop_before_the_freeze(&mut vm, &[1])?;
+    refused(&mut vm, seq, "the ext4 filesystem on vdb")?;
+    // What is not stuck works at once, and the rest when the disk does.
+    vm.run("echo more > /xfs/more && echo more > /btrfs/more && guest work verify")?;
+    vm.qmp()?.throttle(1, 0)?;
+    vm.run("echo more > /ext4/more && sync")?;
+    there_and_back(&mut vm)?;
+    vm.assert_clean()
+}
+
+pub fn late(lab: &Lab) -> Result<()> {
+    let mut vm = busy(lab)?;
+    // An ext4 writes whenever it is frozen.
+    vm.run("mkdir /new && mke2fs -q /dev/vde && mount -t ext4 /dev/vde /new")?;
+    write_to_all(&mut vm)?;
+    // The newest and the oldest: what is between them is frozen after the one and
+    // before the other.
+    let seq = stop_before_the_freeze(&mut vm, &[4, 1])?;
+    refused(&mut vm, seq, "the ext4 filesystem on vde")?;
+    vm.qmp()?.throttle(4, 0)?;
+    vm.run("echo more > /new/more && sync -f /new/more")?;
+    std::thread::sleep(Duration::from_secs(2));
+    vm.run(&format!("{HUNG} sh -c 'echo more > /xfs/more'"))
+        .context("the xfs was frozen, and nobody thaws it")?;
+    // With the oldest still stuck.
+    vm.run("killall writer; sleep 1; umount /xfs")?;
+    clean(&vm, "xfs", 2)?;
+    vm.qmp()?.throttle(1, 0)?;
+    vm.run("mount -t xfs /dev/vdc /xfs && echo more > /ext4/more && sync")?;
+    there_and_back(&mut vm)?;
+    vm.assert_clean()
+}
+
+pub fn thaw(lab: &Lab) -> Result<()> {
+    let mut vm = busy_on(aborts::watched(lab.small()))?;
+    write_to_all(&mut vm)?;
+    aborts::watch(&mut vm, "write", "abort")?;
+    let from = vm.log()?.len();
+    let seq = vm.send("echo disk > /sys/power/state")?;
+    vm.log()?.wait_for(SNAPSHOT, from, LONG)?;
+    vm.qmp()?.stop_disk(1)?;
+    let begin = Instant::now();
+    let progress = vm.wait(seq, LONG, |_| {})?;
+    let output = progress.done("echo disk > /sys/power/state")?;
+    ensure!(output.code != 0, "it came back without an error");
+    let took = begin.elapsed();
+    ensure!(
+        took < Duration::from_secs(25),
+        "it came back after {} s",
+        took.as_secs()
+    );
+    ensure!(
+        vm.log()?
+            .contains("the ext4 filesystem on vdb is still frozen, as its device does not answer"),
+        "the log does not say which filesystem is frozen"
+    );
+    vm.run(&format!(
+        "{HUNG} sh -c 'echo more > /xfs/more && echo more > /btrfs/more'"
+    ))
+    .context("another filesystem is frozen")?;
+    // A save in between would meddle with that.
+    let refusal = vm.try_run("echo disk > /sys/power/state")?;
+    ensure!(refusal.code != 0, "another save began");
+    expect_result(&mut vm, -16, &["the last attempt still waits for one"])?;
+    vm.qmp()?.throttle(1, 0)?;
+    vm.run("echo more > /ext4/more && sync")?;
+    set(&mut vm, "keep_running", "")?;
+    there_and_back(&mut vm)?;
+    vm.assert_clean()
+}
+
+pub fn slow(lab: &Lab) -> Result<()> {
+    let mut vm = busy(lab)?;
+    // Inodes are metadata, which no count of dirty pages shows.
+    vm.run("mkdir /xfs/many && cd /xfs/many && n=0; while [ $n -lt 6000 ]; do n=$((n + 1)); echo $n > $n; done")?;
+    vm.run(&format!("sync; rm -r /xfs/many"))?;
+    let seq = stop_before_the_freeze(&mut vm, &[])?;
+    vm.qmp()?.throttle(2, 40_000)?;
+    std::thread::sleep(Duration::from_secs(45));
+    ensure!(vm.is_running(), "the disk was not slow");
+    let state = vm.log()?.tail(5);
+    vm.qmp()?.throttle(2, 0)?;
+    let progress = vm.wait(seq, LONG, |_| {})?;
+    ensure!(
+        matches!(progress, dormouse_vm::agent::Progress::Gone),
+        "it was given up: {progress:?}\n{state}"
+    );
+    resume(&mut vm)?;
+    vm.assert_clean()
+}
