@@ -317,7 +317,7 @@ pub(super) fn check(engine: &Engine, header: &Header<'_>, trust: Trust) -> Resul
             Now::Changed(name) => {
                 return Err(engine.fail(
                     errno::error(errno::ESTALE),
-                    format_args!("the filesystem on {name} (UUID {uuid}) was mounted since the image was saved, so to resume would damage it; the image is kept: write \"erase\" to /sys/power/hibernate/image"),
+                    format_args!("the filesystem on {name} (UUID {uuid}) was mounted since the image was saved, so to resume would damage it; the image is of no use any more: write \"erase\" to /sys/power/hibernate/image"),
                 ));
             }
             Now::Gone if trust != Trust::Seen => {

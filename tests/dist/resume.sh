@@ -206,7 +206,7 @@ warned() {
 	esac
 }
 for case in 'silent -74 load the image is damaged: REASON; it is not restored' \
-	'silent -116 check the filesystem on vda (UUID 1) was mounted since the image was saved, so to resume would damage it; the image is kept: write "erase"' \
+	'silent -116 check the filesystem on vda (UUID 1) was mounted since the image was saved, so to resume would damage it; the image is of no use any more: write "erase"' \
 	'warned -116 check the image was made by another kernel (6 1), not by this one; it is kept' \
 	'warned -125 load loading was stopped on request; the image is kept'; do
 	machine

@@ -51,11 +51,6 @@ pub const SCENARIOS: &[Scenario] = &[
         "a filesystem whose disk does not answer when it is thawed holds up no other",
         stuck::thaw,
     ),
-    Scenario::long(
-        "held-slow",
-        "an xfs that writes much metadata to a slow disk is waited for as long as it writes",
-        stuck::slow,
-    ),
     Scenario::new(
         "held-raw",
         "what a task wrote to the disk of a filesystem is written before the snapshot",

@@ -9,7 +9,7 @@ use anyhow::{ensure, Context, Result};
 use dormouse_vm::Vm;
 
 use super::{busy, busy_on, clean, write_to_all, SNAPSHOT};
-use crate::steps::{expect_result, resume, set, there_and_back};
+use crate::steps::{expect_result, set, there_and_back};
 use crate::{aborts, Lab};
 
 /// How long a step may take.
@@ -110,25 +110,5 @@ pub fn thaw(lab: &Lab) -> Result<()> {
     vm.run("echo more > /ext4/more && sync")?;
     set(&mut vm, "keep_running", "")?;
     there_and_back(&mut vm)?;
-    vm.assert_clean()
-}
-
-pub fn slow(lab: &Lab) -> Result<()> {
-    let mut vm = busy(lab)?;
-    // Inodes are metadata, which no count of dirty pages shows.
-    vm.run("mkdir /xfs/many && cd /xfs/many && n=0; while [ $n -lt 6000 ]; do n=$((n + 1)); echo $n > $n; done")?;
-    vm.run(&format!("sync; rm -r /xfs/many"))?;
-    let seq = stop_before_the_freeze(&mut vm, &[])?;
-    vm.qmp()?.throttle(2, 40_000)?;
-    std::thread::sleep(Duration::from_secs(45));
-    ensure!(vm.is_running(), "the disk was not slow");
-    let state = vm.log()?.tail(5);
-    vm.qmp()?.throttle(2, 0)?;
-    let progress = vm.wait(seq, LONG, |_| {})?;
-    ensure!(
-        matches!(progress, dormouse_vm::agent::Progress::Gone),
-        "it was given up: {progress:?}\n{state}"
-    );
-    resume(&mut vm)?;
     vm.assert_clean()
 }
