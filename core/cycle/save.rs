@@ -386,8 +386,14 @@ impl Save {
     }
 
     /// As [`Save::undo`], before there was a snapshot: the memory for the copies
-    /// is still ours. User tasks are frozen, kernel threads run.
-    pub(super) fn give_up(self, engine: &Engine) -> Option<Marked> {
+    /// is still ours, and can be freed in the hook `prepare` alone. User tasks
+    /// are frozen, kernel threads run.
+    pub(super) fn give_up(mut self, engine: &Engine) -> Option<Marked> {
+        // What is left of the save may outlive the hook.
+        self.crew = None;
+        self.job = None;
+        self.authenticator = None;
+        self.reserve = None;
         self.take_back(engine)
     }
 

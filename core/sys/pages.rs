@@ -74,7 +74,8 @@ pub enum Use {
     Reserve,
 }
 
-/// Page frames that stay out of the image.
+/// Page frames that stay out of the image. They are dropped in the hooks `prepare` and `write`
+/// alone; at any other time the kernel frees them, see [`CopyPages::forget`].
 ///
 /// # Invariants
 ///
@@ -215,8 +216,8 @@ impl Drop for CopyPages {
             return;
         }
         for &page in self.pages.iter().take(self.len()) {
-            // SAFETY: By the type invariants this frees each page once. (Unless the kernel has done
-            // that, in which case the call does nothing.)
+            // SAFETY: By the type invariants this frees each page once. (The call does nothing but
+            // complain where the kernel has done that, or nobody can any more.)
             unsafe { ffi::dormouse_copy_free(page as *mut c_void) };
         }
     }

@@ -3,6 +3,7 @@
  * Dormouse: which pages belong in an image, and copies of them.
  */
 
+#include <linux/bug.h>
 #include <linux/err.h>
 #include <linux/gfp.h>
 #include <linux/mm.h>
@@ -157,9 +158,9 @@ void *dormouse_copy_alloc(u32 order, bool movable)
  * dormouse_copy_free - Free a page frame of dormouse_copy_alloc().
  * @page: Its address.
  *
- * Does nothing but in the prepare and write operations: once the former has
- * succeeded, the kernel frees what is left of them by itself, before it calls
- * discard.
+ * Not but in the prepare and write operations: once the former has succeeded,
+ * the kernel frees what is left of them by itself, before it calls discard. What
+ * a prepare operation that fails does not free is lost.
  *
  * Context: Process context. May sleep.
  */
@@ -167,7 +168,7 @@ void dormouse_copy_free(void *page)
 {
 	enum dormouse_phase phase = dormouse_phase_lock();
 
-	if (phase == DORMOUSE_PHASE_PREPARE || phase == DORMOUSE_PHASE_WRITE)
+	if (!WARN_ON_ONCE(phase != DORMOUSE_PHASE_PREPARE && phase != DORMOUSE_PHASE_WRITE))
 		hibernation_free_page(virt_to_page(page));
 	dormouse_phase_unlock();
 }

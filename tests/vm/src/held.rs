@@ -9,13 +9,15 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
+use dormouse_host::image::superblock::State;
 use dormouse_vm::{Disk, Hibernated, Vm};
 
 use crate::files::host;
+use crate::stalls::{go_on, stop, PATIENCE};
 use crate::steps::{
     expect_result, expect_type, prepare, resume, set, there_and_back, with_program, FOLDER,
 };
-use crate::{Lab, Scenario};
+use crate::{image, Lab, Scenario};
 
 mod stuck;
 
@@ -55,6 +57,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "held-raw",
         "what a task wrote to the disk of a filesystem is written before the snapshot",
         raw,
+    ),
+    Scenario::new(
+        "held-stuck-both",
+        "the disk of the image stands still as well when the freeze fails: all memory comes back",
+        both_stuck,
     ),
     Scenario::new(
         "written-behind",
@@ -355,6 +362,66 @@ fn raw(lab: &Lab) -> Result<()> {
     vm.qmp()?.throttle(0, 0)?;
     vm.finish(Duration::from_secs(180))?;
     resume(&mut vm)?;
+    vm.assert_clean()
+}
+
+/// Free memory of a guest, in kB, when nothing is cached.
+fn free_kb(vm: &mut Vm) -> Result<u64> {
+    let text = vm.run(
+        "sync; echo 3 > /proc/sys/vm/drop_caches; sleep 1; \
+         sed -n 's/^MemFree: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo",
+    )?;
+    Ok(text.trim().parse()?)
+}
+
+/// Waits until disk `number` says that a save is under way.
+fn until_recorded(vm: &Vm, number: usize) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        let sb = image::superblock(vm.get_disk(number)?).ok().flatten();
+        if sb.is_some_and(|sb| sb.state == State::Writing) {
+            return Ok(());
+        }
+        ensure!(
+            begin.elapsed() < Duration::from_secs(60),
+            "the save was not recorded"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn both_stuck(lab: &Lab) -> Result<()> {
+    let mut vm = busy(lab)?;
+    set(&mut vm, "io_timeout", &PATIENCE.to_string())?;
+    let before = free_kb(&mut vm)?;
+    vm.run("writer /ext4 over > /dev/null 2>&1 < /dev/null &")?;
+    until(&mut vm, "test -s /ext4/big")?;
+    let from = vm.log()?.len();
+    let seq = vm.send("echo disk > /sys/power/state")?;
+    let frozen = "Freezing user space processes completed";
+    vm.log()?.wait_for(frozen, from, Duration::from_secs(60))?;
+    stop(&mut vm, 1)?;
+    until_recorded(&vm, 0)?;
+    stop(&mut vm, 0)?;
+    let progress = vm.wait(seq, Duration::from_secs(90), |_| {})?;
+    let output = progress.done("echo disk > /sys/power/state")?;
+    ensure!(output.code != 0, "it came back without an error");
+    let parts = ["the ext4 filesystem on vdb does not come to rest"];
+    expect_result(&mut vm, -110, &parts)?;
+    ensure!(
+        vm.log()?
+            .contains("the storage could not be told that the save failed"),
+        "the disk of the image has answered"
+    );
+    go_on(&mut vm, 0)?;
+    go_on(&mut vm, 1)?;
+    vm.run("killall writer; sleep 1; rm /ext4/big; guest work verify")?;
+    let after = free_kb(&mut vm)?;
+    ensure!(
+        after + 16 * 1024 > before,
+        "of {before} kB that were free {after} kB are left"
+    );
+    there_and_back(&mut vm)?;
     vm.assert_clean()
 }
 
