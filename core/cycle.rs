@@ -341,6 +341,8 @@ impl Hooks for Cycle {
             say_why(engine, Error::from_errno(errno), lookout.as_ref());
         }
         if let Some(mut state) = STATE.try_borrow() {
+            let marked = state.marked.take();
+            state.marked = marked.and_then(|marked| marked.before_thaw(engine));
             // Whatever comes after it may need them.
             if let Some(held) = state.held.take() {
                 hold::thaw(engine, held);

@@ -30,6 +30,10 @@ pub(super) enum Marked {
 
 /// How long a disk or a network may take to come back with its tasks.
 const PATIENCE_NS: u64 = 15_000_000_000;
+/// Pause between two attempts.
+const PAUSE_MS: u32 = 1000;
+/// How long filesystems are held for it, and with them whoever writes.
+const HELD_NS: u64 = 5_000_000_000;
 
 /// What to do about an image whose mark stays.
 const STALE: &str = "the image is older than the system by now and must not be resumed: write \"erase\" to /sys/power/hibernate/image, and boot with noresume until that has worked";
@@ -76,18 +80,43 @@ impl Marked {
         }
     }
 
-    /// Tries until it works, or nothing more is to be expected of waiting.
-    fn patiently(&mut self, engine: &Engine) -> Result<Option<Figures>> {
+    /// Tries until it works, an error `is_final`, or `most_ns` are over.
+    fn patiently(
+        &mut self,
+        engine: &Engine,
+        most_ns: u64,
+        is_final: fn(Error) -> bool,
+    ) -> Result<Option<Figures>> {
         let begin = time::monotonic_ns();
         loop {
             let result = engine.report.aside(|| self.attempt(engine));
             let waited = time::monotonic_ns().saturating_sub(begin);
             match result {
-                Err(e) if self.is_marked() && !is_final(e) && waited < PATIENCE_NS => {
-                    time::sleep_ms(1000);
+                Err(e) if self.is_marked() && !is_final(e) && waited < most_ns => {
+                    time::sleep_ms(PAUSE_MS);
                 }
                 result => return result,
             }
+        }
+    }
+
+    /// Tries for a moment to take the mark of a complete image off, while
+    /// filesystems are still held: a power cut after they were written to would
+    /// leave an image that the next boot resumes by itself. Returns what is left
+    /// to do. Tasks run; may sleep.
+    pub(super) fn before_thaw(mut self, engine: &Engine) -> Option<Marked> {
+        // The image of a restored kernel is refused without a retry by hand.
+        if matches!(self, Marked::Restored(_)) || !self.is_marked() {
+            return Some(self);
+        }
+        // No single request is waited for as long as the settings allow.
+        engine.progress.stall();
+        match self.patiently(engine, HELD_NS, is_foreign) {
+            Ok(_) => {
+                pr_notice!("the mark of the image was taken off the storage after all\n");
+                None
+            }
+            Err(_) => Some(self),
         }
     }
 
@@ -95,7 +124,7 @@ impl Marked {
     /// to work runs again. Waits for them for some seconds, and goes on in the
     /// background for a storage that stands still. Nothing is frozen; may sleep.
     pub(super) fn take_off(mut self, engine: &Engine, plan: Option<&Plan>) {
-        let e = match self.patiently(engine) {
+        let e = match self.patiently(engine, PATIENCE_NS, is_final) {
             Ok(figures) => {
                 if let Some(figures) = figures {
                     back(engine, &figures);
@@ -123,14 +152,19 @@ impl Marked {
                 "{what} the mark of the image could not be taken off the storage: {STALE}"
             ),
         );
-        if e != errno::error(errno::ESTALE) {
+        if !is_foreign(e) {
             late::go_on(self, plan);
         }
     }
 }
 
-/// Whether waiting for some seconds is of no use: another image is there by now,
-/// and no mark of ours, or the storage stands still.
+/// Whether another image is there by now, and no mark of ours.
+fn is_foreign(e: Error) -> bool {
+    e == errno::error(errno::ESTALE)
+}
+
+/// Whether waiting for some seconds is of no use: that, or the storage stands
+/// still.
 fn is_final(e: Error) -> bool {
-    e == errno::error(errno::ESTALE) || e == errno::error(errno::ETIMEDOUT)
+    is_foreign(e) || e == errno::error(errno::ETIMEDOUT)
 }

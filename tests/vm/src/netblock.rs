@@ -125,10 +125,15 @@ pub fn choose(vm: &mut Vm, target: &str) -> Result<()> {
 /// A machine that has booted and is ready to hibernate to `target`.
 fn ready(lab: &Lab, target: &str) -> Result<Vm> {
     let mut vm = machine(lab, target, STATIC);
-    vm.boot()?;
-    prepare(&mut vm)?;
-    choose(&mut vm, target)?;
+    make_ready(&mut vm, target)?;
     Ok(vm)
+}
+
+/// Boots `vm` and makes it ready to hibernate to `target`.
+fn make_ready(vm: &mut Vm, target: &str) -> Result<()> {
+    vm.boot()?;
+    prepare(vm)?;
+    choose(vm, target)
 }
 
 fn cycle(vm: &mut Vm) -> Result<()> {

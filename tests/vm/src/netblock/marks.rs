@@ -8,9 +8,9 @@ use anyhow::{bail, ensure, Result};
 use dormouse_vm::{Arrival, Vm};
 
 use super::servers::Server;
-use super::{ready, STATE};
+use super::{machine, make_ready, ready, STATE, STATIC};
 use crate::power::BEGUN;
-use crate::steps::{boot_fresh, expect_result, get, set, went_on, FOLDER};
+use crate::steps::{boot_fresh, clock, expect_result, get, set, went_on, FOLDER};
 use crate::Lab;
 
 const SOON: Duration = Duration::from_secs(120);
@@ -22,8 +22,13 @@ const ERASE: &str = "must not be resumed: write \"erase\" to";
 fn impatient(lab: &Lab) -> Result<(Vm, Server)> {
     let server = Server::qemu("1G", &["--shared=8"])?;
     let mut vm = ready(lab, &server.target())?;
-    vm.run(&format!("echo 5 > {FOLDER}/modules/netblock/timeout"))?;
+    be_impatient(&mut vm)?;
     Ok((vm, server))
+}
+
+fn be_impatient(vm: &mut Vm) -> Result<()> {
+    vm.run(&format!("echo 5 > {FOLDER}/modules/netblock/timeout"))?;
+    Ok(())
 }
 
 fn expect_state(vm: &mut Vm, state: &str) -> Result<()> {
@@ -110,17 +115,58 @@ fn went_on_awake(vm: &mut Vm, seq: u64) -> Result<()> {
     Ok(())
 }
 
-/// A save that is rolled back when its image is complete: the same.
+/// Notes the time, on no disk, whenever a filesystem has taken something.
+const NOTER: &str = r#"#!/bin/sh
+while echo x >> /held/x; do
+	read -r up idle < /proc/uptime
+	echo "$up" >> /noted
+	usleep 50000
+done
+"#;
+
+/// Checks that nothing was written to the filesystem from line `from` of the log to the one that
+/// says that the mark is off, though the tasks ran.
+fn held_until_done(vm: &mut Vm, from: usize) -> Result<()> {
+    let again = vm.log()?.wait_for(AGAIN, from, SOON)?;
+    let done = vm.log()?.wait_for(DONE, from, SOON)?;
+    let (again, done) = (clock(vm, again)?, clock(vm, done)?);
+    ensure!(done > again + 1000, "it was taken off at once");
+    let mut later = 0;
+    for line in vm.run("sleep 1; cat /noted")?.lines() {
+        let at = (line.parse::<f64>()? * 1000.0) as u64;
+        ensure!(
+            at < again || at + 100 > done,
+            "something was written {} ms before the mark was taken off",
+            done - at
+        );
+        later += usize::from(at > done);
+    }
+    ensure!(later > 0, "nothing was written after that");
+    Ok(())
+}
+
+/// A save that is rolled back when its image is complete: the same, and filesystems hold still for
+/// it.
 ///
 /// # Errors
 ///
 /// When it does not.
 pub fn undone(lab: &Lab) -> Result<()> {
-    let (mut vm, mut server) = impatient(lab)?;
+    let mut server = Server::qemu("1G", &["--shared=8"])?;
+    let vm = machine(lab, &server.target(), STATIC).disk("64M")?;
+    let mut vm = vm.file("/bin/noter", 0o755, NOTER);
+    vm.get_disk(0)?.mkfs()?;
+    make_ready(&mut vm, &server.target())?;
+    be_impatient(&mut vm)?;
+    vm.run("mkdir /held && mount -t ext4 /dev/vda /held && (noter > /dev/null 2>&1 &)")?;
+    let from = vm.log()?.len();
     let seq = woken_without(&mut vm, &mut server)?;
+    let thawed = "Restarting tasks ... done";
+    vm.log()?.wait_for(thawed, from, SOON)?;
+    std::thread::sleep(Duration::from_secs(2));
     server.start()?;
     went_on_awake(&mut vm, seq)?;
-    ensure!(vm.log()?.contains(DONE), "the mark is still there");
+    held_until_done(&mut vm, from)?;
     expect_result(&mut vm, -16, &["wakeup event"])?;
     let image = get(&mut vm, "image")?;
     ensure!(!image.contains("committed"), "image: {image}");
