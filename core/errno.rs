@@ -38,6 +38,8 @@ pub const EHOSTUNREACH: i32 = 113;
 pub const EADDRNOTAVAIL: i32 = 99;
 /// Stopped because somebody asked for it.
 pub const ECANCELED: i32 = 125;
+/// There is nothing in a drive.
+pub const ENOMEDIUM: i32 = 123;
 /// A key that is not there.
 pub const ENOKEY: i32 = 126;
 /// A key that does not fit.

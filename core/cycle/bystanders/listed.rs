@@ -26,14 +26,39 @@ use kernel::sync::Arc;
 
 const NO_UUID: [u8; 16] = [0; 16];
 
+/// A device, and the kernel's name of it.
+type Named = (DevT, Text<32>);
+
 /// What became of a bystander.
 enum Now {
     /// It carries the mark of the image, on this device.
     Marked(DevT),
-    /// It was put to use since; its device, and the name of that.
-    Used(DevT, Text<32>),
+    /// It was put to use since, on the device where it was.
+    Used(Named),
+    /// One device has it with the mark of the image, and another one without: a
+    /// copy, or a half of a mirror that was left behind.
+    Twice { marked: Named, bare: Named },
+    /// Another device than the one where it was has it, without the mark.
+    Elsewhere(Named),
     /// It is not there.
     Gone,
+}
+
+/// Devices that have an area, the first of each kind.
+#[derive(Default)]
+struct Seen {
+    marked: Option<Named>,
+    bare: Option<Named>,
+}
+
+impl Seen {
+    fn add(&mut self, dev: DevT, name: Text<32>, is_marked: bool) {
+        let first = match is_marked {
+            true => &mut self.marked,
+            false => &mut self.bare,
+        };
+        first.get_or_insert((dev, name));
+    }
 }
 
 /// Where a swap area is, and which one.
@@ -65,37 +90,60 @@ impl Place {
         }
     }
 
-    /// Looks for the area where it was, and otherwise everywhere: devices can
-    /// change their numbers from boot to boot. May sleep.
+    /// Looks for the area everywhere: devices can change their numbers from boot
+    /// to boot, and be copies of each other. Without a UUID any area looks like
+    /// this one, so only its mark tells elsewhere. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ECANCELED` and `ENOMEM`; the error of the device where it was, when that
+    /// is all that is known.
     fn now(&self, id: &ImageId) -> Result<Now> {
-        let (major, minor) = self.device;
-        let there = match DevT::new(major, minor) {
-            Some(dev) => match self.look(dev, id) {
-                Ok(Some((_, true))) => return Ok(Now::Marked(dev)),
-                other => other,
-            },
-            None => Ok(None),
-        };
-        let mut now = match (&there, DevT::new(major, minor)) {
-            (Ok(Some((name, _))), Some(dev)) => Now::Used(dev, *name),
-            _ => Now::Gone,
-        };
-        for &dev in block::devices()?.iter() {
+        let was_on = DevT::new(self.device.0, self.device.1);
+        let mut seen = Seen::default();
+        let mut unread = None;
+        if let Some(dev) = was_on {
             match self.look(dev, id) {
-                Ok(Some((_, true))) => return Ok(Now::Marked(dev)),
-                // Without a UUID any area looks like this one.
-                Ok(Some((name, false))) if self.uuid != NO_UUID => {
-                    now = Now::Used(dev, name);
+                Ok(Some((name, is_marked))) => seen.add(dev, name, is_marked),
+                Ok(None) => {}
+                Err(e) if is_absent(e) => {}
+                Err(e) if is_of_looking(e) => return Err(e),
+                // It may be there, and nobody could look.
+                Err(e) => unread = Some(e),
+            }
+        }
+        let bare_there = seen.bare.is_some();
+        let others = block::devices()?;
+        for &dev in others.iter().filter(|&&dev| Some(dev) != was_on) {
+            match self.look(dev, id) {
+                Ok(Some((name, is_marked))) if is_marked || self.uuid != NO_UUID => {
+                    seen.add(dev, name, is_marked);
                 }
+                Err(e) if is_of_looking(e) => return Err(e),
                 _ => {}
             }
         }
-        match (now, there) {
-            // It may be there, and nobody could look.
-            (Now::Gone, Err(e)) if e == EIO || e == errno::error(errno::ETIMEDOUT) => Err(e),
-            (now, _) => Ok(now),
+        match (seen.marked, seen.bare, unread) {
+            (Some(marked), Some(bare), _) if self.uuid != NO_UUID => {
+                Ok(Now::Twice { marked, bare })
+            }
+            (Some((dev, _)), _, _) => Ok(Now::Marked(dev)),
+            (None, Some(bare), _) if bare_there => Ok(Now::Used(bare)),
+            (None, _, Some(e)) => Err(e),
+            (None, Some(bare), None) => Ok(Now::Elsewhere(bare)),
+            (None, None, None) => Ok(Now::Gone),
         }
     }
+}
+
+/// Whether there is no device, or nothing in it.
+fn is_absent(e: Error) -> bool {
+    e == ENXIO || e == ENODEV || e == errno::error(errno::ENOMEDIUM)
+}
+
+/// Whether it says nothing of the device.
+fn is_of_looking(e: Error) -> bool {
+    e == ENOMEM || e == errno::error(errno::ECANCELED)
 }
 
 /// Checks that no bystander of the image that `header` describes was put to use
@@ -104,24 +152,46 @@ impl Place {
 /// # Errors
 ///
 /// The image is dead when one was. It is kept when one is not there, unless the
-/// saved system makes its device itself, and when one cannot be read. The
+/// saved system makes its device itself, when one cannot be read, and when
+/// nobody knows which of two devices is the one that the saved system used. The
 /// reason is recorded.
 pub(in crate::cycle) fn check(engine: &Engine, header: &ImageHeader<'_>) -> Result<(), Refusal> {
     let id = &header.facts.image_id;
     for was in header.bystanders() {
         let (path, uuid) = (was.path, Uuid(was.uuid));
-        let now = Place::of(&was).now(id).map_err(|e| {
-            Refusal::Kept(engine.fail(
-                e,
-                format_args!("swap area {path} (UUID {uuid}) has pages of the saved system and cannot be read; the image is kept"),
-            ))
-        })?;
+        let now = match Place::of(&was).now(id) {
+            Ok(now) => now,
+            Err(e) if e == errno::error(errno::ECANCELED) => {
+                return Err(Refusal::Kept(
+                    engine.fail(e, format_args!("stopped on request; the image is kept")),
+                ));
+            }
+            Err(e) => {
+                return Err(Refusal::Kept(engine.fail(
+                    e,
+                    format_args!("swap area {path} (UUID {uuid}) has pages of the saved system and cannot be read; the image is kept"),
+                )));
+            }
+        };
         match now {
             Now::Marked(_) => {}
-            Now::Used(_, name) => {
+            Now::Used((_, name)) => {
                 return Err(Refusal::Dead(engine.fail(
                     errno::error(errno::ESTALE),
                     format_args!("swap area {path} (UUID {uuid}, now {name}), which has pages of the saved system, was put to use after it was saved: the image is given up"),
+                )));
+            }
+            Now::Twice { marked, bare } => {
+                let (marked, bare) = (marked.1, bare.1);
+                return Err(Refusal::Kept(engine.fail(
+                    errno::error(errno::ENOTUNIQ),
+                    format_args!("swap area {path} (UUID {uuid}), which has pages of the saved system, is there twice: as it was saved on {marked}, and put to use since on {bare}. Detach {bare} if that is a copy; if {marked} is the copy, erase the image. The image is kept"),
+                )));
+            }
+            Now::Elsewhere((_, name)) => {
+                return Err(Refusal::Kept(engine.fail(
+                    ENXIO,
+                    format_args!("swap area {path} (UUID {uuid}), which has pages of the saved system, is not where it was, and {name} is a copy, or was put to use since: attach the disk that was saved, or erase the image. The image is kept"),
                 )));
             }
             Now::Gone if was.is_virtual => pr_notice!(
@@ -196,8 +266,9 @@ impl Listed {
             let uuid = Uuid(place.uuid);
             let unmarked = match place.now(&self.id) {
                 Ok(Now::Marked(dev)) => unmark_at(dev, place.block, &self.id),
+                Ok(Now::Twice { marked, .. }) => unmark_at(marked.0, place.block, &self.id),
                 // Its signature is its own; what is left beside that does no harm.
-                Ok(Now::Used(dev, _)) => {
+                Ok(Now::Used((dev, _)) | Now::Elsewhere((dev, _))) => {
                     let _ = unmark_at(dev, place.block, &self.id);
                     Ok(())
                 }

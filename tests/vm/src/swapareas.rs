@@ -33,6 +33,11 @@ pub const SCENARIOS: &[Scenario] = &[
         gone,
     ),
     Scenario::new(
+        "bystander-copy",
+        "an image is kept while a swap area beside it is there twice, or only as a copy",
+        copied,
+    ),
+    Scenario::new(
         "bystander-abort",
         "areas beside an image get their signatures back when a save is stopped",
         stopped,
@@ -101,11 +106,20 @@ fn ready(lab: &Lab) -> Result<Vm> {
 
 /// The same for `vm`, which has no disk yet.
 fn ready_as(vm: Vm) -> Result<Vm> {
-    let mut vm = vm.swap_disk("512M")?.swap_disk("512M")?;
+    start(with_areas(vm)?)
+}
+
+/// `vm`, which has no disk yet, with both areas.
+fn with_areas(vm: Vm) -> Result<Vm> {
+    let vm = vm.swap_disk("512M")?.swap_disk("512M")?;
     // What is in the place of the mark has to come back.
     let disk = vm.get_disk(1)?;
     disk.write(SUPERBLOCK_AT, &[0x5a; 500])?;
     disk.write(1052, b"second")?;
+    Ok(vm)
+}
+
+fn start(mut vm: Vm) -> Result<Vm> {
     vm.boot()?;
     swap_out(&mut vm, "/dev/vdb")?;
     vm.run("swapon /dev/vda")?;
@@ -211,6 +225,43 @@ fn gone(lab: &Lab) -> Result<()> {
     vm.power_off()?;
     types(&vm, WAITING)?;
     vm.get_disk(1)?.write(1036, &uuid)?;
+    resume(&mut vm)?;
+    types(&vm, AWAKE)?;
+    vm.assert_clean()
+}
+
+fn copied(lab: &Lab) -> Result<()> {
+    let mut vm = start(with_areas(lab.small())?.disk("512M")?)?;
+    vm.hibernate()?;
+    let marked = header(&vm, 1)?;
+    // A clone of the second disk, as far as anybody looks.
+    let copy = |vm: &Vm, what: &[u8]| vm.get_disk(2)?.write(0, what);
+    copy(&vm, &marked)?;
+    another_system(&mut vm, "/dev/vdb")?;
+    let used = header(&vm, 1)?;
+    vm.set_append(FIRST_DISK);
+    boot_fresh(&mut vm)?;
+    let twice = "is there twice: as it was saved on vdc, and put to use since on vdb";
+    expect_result(&mut vm, -76, &["swap area /dev/vdb (UUID ", twice])?;
+    let told = vm.try_run("dormouse image verify /dev/vda")?;
+    ensure!(
+        told.code != 0 && told.text.contains("there twice"),
+        "the command says {told:?}"
+    );
+    vm.power_off()?;
+    types(&vm, ["swsuspend", "swap"])?;
+    ensure!(header(&vm, 2)? == marked, "the copy was changed");
+    // Nothing is where it was, and the copy has no mark.
+    vm.get_disk(1)?.write(0, &vec![0; BLOCK])?;
+    copy(&vm, &used)?;
+    boot_fresh(&mut vm)?;
+    let elsewhere = "is not where it was, and vdc is a copy, or was put to use since";
+    expect_result(&mut vm, -6, &["swap area /dev/vdb (UUID ", elsewhere])?;
+    vm.power_off()?;
+    expect_type(&vm, 0, "swsuspend")?;
+    // The right one is back, and alone.
+    vm.get_disk(1)?.write(0, &marked)?;
+    copy(&vm, &vec![0; BLOCK])?;
     resume(&mut vm)?;
     types(&vm, AWAKE)?;
     vm.assert_clean()

@@ -21,6 +21,11 @@ pub enum Condition {
     Waits(PathBuf),
     /// It was put to use since, at this path: the image is of no use any more.
     Used(PathBuf),
+    /// The first path has it with the mark of the image, the second one without: one of them is a
+    /// copy, or a half of a mirror that was left behind.
+    Twice(PathBuf, PathBuf),
+    /// It is not where it was, and without the mark at this path, which may be a copy.
+    Elsewhere(PathBuf),
     /// It is not to be found.
     Missing,
 }
@@ -62,30 +67,64 @@ fn is_marked(last: &sector::Sector, id: &ImageId) -> Option<bool> {
     }
 }
 
+/// Paths that have an area, the first with the mark of the image and the first without it.
+#[derive(Default)]
+struct Seen {
+    marked: Option<PathBuf>,
+    bare: Option<PathBuf>,
+}
+
+impl Seen {
+    fn look(&mut self, path: PathBuf, was: &header::Bystander<'_>, id: &ImageId, bare_too: bool) {
+        match look(&path, was.block, &was.uuid, id) {
+            Some(true) => drop(self.marked.get_or_insert(path)),
+            Some(false) if bare_too => drop(self.bare.get_or_insert(path)),
+            _ => {}
+        }
+    }
+}
+
+/// What became of the area `was`: as somebody says who has named a path where it is, or else as the
+/// kernel judges.
+fn find(was: &header::Bystander<'_>, id: &ImageId, named: &[PathBuf]) -> Condition {
+    // Without a UUID any area looks like this one, so only its mark tells elsewhere.
+    let is_known = was.uuid != [0; 16];
+    let mut seen = Seen::default();
+    for path in named {
+        seen.look(path.clone(), was, id, is_known);
+    }
+    match seen {
+        Seen {
+            marked: Some(path), ..
+        } => return Condition::Waits(path),
+        Seen {
+            bare: Some(path), ..
+        } => return Condition::Used(path),
+        Seen { .. } => {}
+    }
+    seen.look(device::by_number(was.device.0, was.device.1), was, id, true);
+    let bare_there = seen.bare.is_some();
+    for path in device::all() {
+        seen.look(path, was, id, is_known);
+    }
+    match (seen.marked, seen.bare) {
+        (Some(marked), Some(bare)) if is_known => Condition::Twice(marked, bare),
+        (Some(marked), _) => Condition::Waits(marked),
+        (None, Some(bare)) if bare_there => Condition::Used(bare),
+        (None, Some(bare)) => Condition::Elsewhere(bare),
+        (None, None) => Condition::Missing,
+    }
+}
+
 /// Looks for all areas that `header` lists: at `named` paths, where they were, and on all devices.
 pub(super) fn list(header: &header::Header<'_>, named: &[PathBuf]) -> Vec<Bystander> {
     let id = header.facts.image_id;
-    let find = |was: &header::Bystander<'_>| {
-        let mut paths = named.to_vec();
-        paths.push(device::by_number(was.device.0, was.device.1));
-        paths.extend(device::all());
-        let mut condition = Condition::Missing;
-        for path in paths {
-            match look(&path, was.block, &was.uuid, &id) {
-                Some(true) => return Condition::Waits(path),
-                // Without a UUID any area looks like this one.
-                Some(false) if was.uuid != [0; 16] => condition = Condition::Used(path),
-                _ => {}
-            }
-        }
-        condition
-    };
     let bystander = |was: header::Bystander<'_>| Bystander {
         path: was.path.to_string(),
         uuid: uuid_text(&was.uuid),
         label: was.label.to_string(),
         needed: !was.is_virtual,
-        condition: find(&was),
+        condition: find(&was, &id, named),
         block: was.block,
     };
     header.bystanders().map(bystander).collect()
@@ -136,8 +175,8 @@ impl Bystander {
     /// Where its mark is, if it carries one.
     fn mark(&self) -> Option<(PathBuf, u64)> {
         match &self.condition {
-            Condition::Waits(path) => Some((path.clone(), self.block)),
-            Condition::Used(_) | Condition::Missing => None,
+            Condition::Waits(path) | Condition::Twice(path, _) => Some((path.clone(), self.block)),
+            Condition::Used(_) | Condition::Elsewhere(_) | Condition::Missing => None,
         }
     }
 }

@@ -39,6 +39,8 @@ impl SwapArea {
         let (state, at) = match &area.condition {
             Condition::Waits(at) => ("waits", Some(at)),
             Condition::Used(at) => ("used", Some(at)),
+            Condition::Twice(at, _) => ("twice", Some(at)),
+            Condition::Elsewhere(at) => ("elsewhere", Some(at)),
             Condition::Missing => ("missing", None),
         };
         SwapArea {
@@ -59,6 +61,8 @@ impl SwapArea {
     fn words(&self) -> String {
         let what = match self.state {
             "used" => ", put to use since: the image is of no use any more",
+            "twice" => ", there twice, once put to use since: detach the copy",
+            "elsewhere" => ", not where it was, and found as a copy or put to use since: attach it, or name it with --member",
             "missing" => ", not to be found: attach it, or name it with --member",
             _ => "",
         };

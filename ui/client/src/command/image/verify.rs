@@ -91,6 +91,8 @@ fn judge_area(area: &Bystander) -> Result<()> {
         Condition::Waits(_) => Ok(()),
         Condition::Missing if !area.needed => Ok(()),
         Condition::Missing => bail!("swap area {path} (UUID {uuid}), which has pages of that system, is not to be found: attach it, or name it or a copy of it with --member"),
+        Condition::Twice(marked, bare) => bail!("swap area {path} (UUID {uuid}), which has pages of that system, is there twice: as it was saved at {}, and put to use since at {}. Detach the copy, or name the right one with --member", marked.display(), bare.display()),
+        Condition::Elsewhere(at) => bail!("swap area {path} (UUID {uuid}), which has pages of that system, is not where it was, and {} is a copy, or was put to use since: attach it, or name it with --member", at.display()),
         Condition::Used(at) => bail!("swap area {path} (UUID {uuid}, now {}), which had pages of that system, was put to use since: the image is of no use any more. Erase it", at.display()),
     }
 }
