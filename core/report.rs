@@ -4,6 +4,9 @@
 //!
 //! Whatever refuses or fails says why exactly once, where it decides, with
 //! [`Report::fail`]; the first sentence of a cycle is the one that is kept.
+//!
+//! Sentences quote what users of the machine have chosen: names of tasks, paths.
+//! Each is made one line of plain characters here, before it goes anywhere.
 
 #![forbid(unsafe_code)]
 
@@ -92,7 +95,7 @@ impl Report {
         let outcome = Outcome {
             errno: error.to_errno(),
             step: self.progress.step(),
-            sentence: Text::format(why),
+            sentence: Text::format_plain(why),
         };
         {
             let mut last = self.last.lock();
@@ -114,7 +117,7 @@ impl Report {
     /// Says that something is not as it should be, and does not stop the
     /// cycle. May sleep.
     pub fn warn(&self, what: fmt::Arguments<'_>) {
-        let sentence = Text::<SENTENCE>::format(what);
+        let sentence = Text::<SENTENCE>::format_plain(what);
         pr_warn!("{}\n", sentence);
         let step = self.progress.step();
         self.progress.tell(Event::Warning(step, sentence.as_str()));
@@ -160,7 +163,7 @@ impl Report {
         let outcome = Outcome {
             errno: 0,
             step,
-            sentence: Text::format(what),
+            sentence: Text::format_plain(what),
         };
         *self.last.lock() = outcome;
         pr_info!("{}\n", outcome.sentence);

@@ -7,6 +7,23 @@
 
 use core::fmt;
 
+/// Returns whether `c` shows as itself, and moves neither the cursor of a terminal nor the order
+/// in which what stands beside it is read: whoever may choose a name that a message quotes must
+/// not write the rest of the message.
+pub fn is_plain(c: char) -> bool {
+    // U+2028 to U+202E are separators of lines and paragraphs, embeddings and overrides; U+2066
+    // to U+2069 are isolates.
+    !c.is_control() && !matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Returns `c`, or a question mark in the place of one that [is not plain](is_plain).
+pub fn plain(c: char) -> char {
+    match is_plain(c) {
+        true => c,
+        false => '?',
+    }
+}
+
 /// A text of at most `N` bytes; what does not fit is cut off.
 ///
 /// # Invariants
@@ -34,6 +51,15 @@ impl<const N: usize> Text<N> {
         // `write_str` never fails.
         let _ = fmt::Write::write_fmt(&mut text, args);
         text
+    }
+
+    /// The text made from `args` as [`Text::format`] does, in one line and with a question mark
+    /// for each character that [is not plain](is_plain).
+    pub fn format_plain(args: fmt::Arguments<'_>) -> Self {
+        let mut text = Plain(Text::new());
+        // `write_str` never fails.
+        let _ = fmt::Write::write_fmt(&mut text, args);
+        text.0
     }
 
     /// The text that ends at the first NUL of `bytes`, as C keeps it; a
@@ -86,6 +112,15 @@ impl<const N: usize> fmt::Write for Text<N> {
     }
 }
 
+/// A text that takes plain characters only.
+struct Plain<const N: usize>(Text<N>);
+
+impl<const N: usize> fmt::Write for Plain<N> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        s.chars().try_for_each(|c| self.0.write_char(plain(c)))
+    }
+}
+
 impl<const N: usize> fmt::Display for Text<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -117,6 +152,20 @@ mod tests {
         assert_eq!(Text::<8>::until_nul(b"ext4").as_str(), "ext4");
         assert_eq!(Text::<8>::until_nul(b"").as_str(), "");
         assert_eq!(Text::<8>::until_nul(b"\xff\0").as_str(), "?");
+    }
+
+    #[test]
+    fn keeps_plain_signs_only() {
+        let task = "\u{1b}[2J\u{9b}2K\t\u{7f}";
+        let path = "/a\n0 resumed \r\u{2028}\u{202a}\u{202e}\u{2066}\u{2069}";
+        let text = Text::<80>::format_plain(format_args!("{task:.20} on {path}: Gr\u{f6}\u{df}e"));
+        assert_eq!(
+            text.as_str(),
+            "?[2J?2K?? on /a?0 resumed ??????: Gr\u{f6}\u{df}e"
+        );
+        let text = Text::<4>::format_plain(format_args!("a\nb\u{e9}"));
+        assert_eq!(text.as_str(), "a?b");
+        assert!("\u{2027}\u{202f}\u{2065}\u{206a}".chars().all(is_plain));
     }
 
     #[test]

@@ -141,13 +141,14 @@ fn results_and_warnings_are_told_once() -> Verdict {
     let notes = Notes::new()?;
     let _observation = watch(&notes)?;
     let report = Report::alone(&PROGRESS)?;
-    report.warn(format_args!("beware"));
-    check_eq!(report.fail(EIO, format_args!("first")), EIO);
+    report.warn(format_args!("beware\u{1b}[2J"));
+    check_eq!(report.fail(EIO, format_args!("first\n0 write")), EIO);
+    check_eq!(report.last().sentence.as_str(), "first?0 write");
     check_eq!(report.fail(ENOMEM, format_args!("second")), ENOMEM);
-    report.succeed(Step::Write, format_args!("well"));
+    report.succeed(Step::Write, format_args!("well\r"));
     check_eq!(
         notes.told().as_str(),
-        "idle! beware.-5 idle first.0 write well."
+        "idle! beware?[2J.-5 idle first?0 write.0 write well?."
     );
     Ok(())
 }

@@ -10,6 +10,7 @@ use anyhow::{bail, Context, Result};
 use serde::Serialize;
 
 use crate::failure::Code;
+use crate::text::{plain, plain_json, plain_lines};
 
 /// Whether a value was printed.
 static HAS_PRINTED: AtomicBool = AtomicBool::new(false);
@@ -24,15 +25,16 @@ pub enum Output {
 }
 
 impl Output {
-    /// Prints `value`, as JSON or in the words of `text`.
+    /// Prints `value`, as JSON or in the words of `text`, without anything that a terminal would
+    /// take for a command.
     ///
     /// # Errors
     ///
     /// When it cannot be written, unless nobody reads it any more.
     pub fn print(self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
         let mut all = match self {
-            Output::Json => serde_json::to_string(value)?,
-            Output::Text => text(),
+            Output::Json => plain_json(&serde_json::to_string(value)?),
+            Output::Text => plain_lines(&text()),
         };
         if !all.is_empty() && !all.ends_with('\n') {
             all.push('\n');
@@ -73,8 +75,9 @@ pub fn raw(bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// Says something on standard error, if anybody is there to read it.
+/// Says something in one line on standard error, if anybody is there to read it.
 pub fn complain(sentence: fmt::Arguments<'_>) {
+    let sentence = plain(&sentence.to_string());
     let _ = writeln!(std::io::stderr(), "dormouse: {sentence}");
 }
 
@@ -161,7 +164,7 @@ pub fn confirm(yes: bool, what: &str, question: &str, kept: &'static str) -> Res
 /// Asks a question that is answered by yes or no; nothing is no.
 fn is_meant(question: &str) -> Result<bool> {
     let mut err = std::io::stderr();
-    write!(err, "{question} [y/N] ").and_then(|()| err.flush())?;
+    write!(err, "{} [y/N] ", plain_lines(question)).and_then(|()| err.flush())?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

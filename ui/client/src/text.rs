@@ -3,6 +3,31 @@
 //! Numbers and times for people.
 
 use crate::control::PAGE;
+use dormouse_image::text as signs;
+
+/// `text` in one line, without anything that a terminal would take for a command: what the kernel
+/// quotes may have been chosen by any user of the machine.
+pub fn plain(text: &str) -> String {
+    text.chars().map(signs::plain).collect()
+}
+
+/// The same, but the ends of lines stay.
+pub fn plain_lines(text: &str) -> String {
+    let clean = |c: char| if c == '\n' { c } else { signs::plain(c) };
+    text.chars().map(clean).collect()
+}
+
+/// `json` with what a terminal would take for a command escaped: it stands in strings only.
+pub fn plain_json(json: &str) -> String {
+    let mut plain = String::with_capacity(json.len());
+    for c in json.chars() {
+        match signs::is_plain(c) {
+            true => plain.push(c),
+            false => plain.push_str(&format!("\\u{:04x}", u32::from(c))),
+        }
+    }
+    plain
+}
 
 /// Bytes, in the largest unit that leaves three digits or more where there are as many.
 pub fn bytes(count: u64) -> String {
@@ -102,6 +127,18 @@ mod tests {
                         (usage: dormouse image info <PLACE>)";
         assert_eq!(one_line(error), expected);
         assert_eq!(one_line("error: no \u{1b}[31m\n"), "no \\u{1b}[31m");
+    }
+
+    #[test]
+    fn shows_signs_only() {
+        let text = "a\u{1b}[2J\n\u{9b}\u{2066}\u{e9}";
+        assert_eq!(plain(text), "a?[2J???\u{e9}");
+        assert_eq!(plain_lines(text), "a?[2J\n??\u{e9}");
+        let json = serde_json::to_string(text).unwrap();
+        assert_ne!(plain_json(&json), json);
+        assert!(plain_json(&json).chars().all(signs::is_plain));
+        let back: String = serde_json::from_str(&plain_json(&json)).unwrap();
+        assert_eq!(back, text);
     }
 
     #[test]

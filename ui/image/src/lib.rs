@@ -30,6 +30,7 @@ mod pure {
     pub mod plan;
     pub mod sort;
     pub mod target;
+    pub mod text;
 }
 
 /// The pure parts of the module for network block devices.
@@ -63,7 +64,8 @@ pub use pure::{
     image,
     plan,
     sort,
-    target, //
+    target,
+    text, //
 };
 
 pub mod check;

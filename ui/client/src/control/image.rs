@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::Control;
+use crate::text::plain;
 
 /// How the image is encrypted that waits to be resumed.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 impl Shown {
     fn parse(text: &str) -> Option<Shown> {
-        let owned = |name| field(text, name).map(str::to_string);
+        let owned = |name| field(text, name).map(plain);
         Some(Shown {
             state: owned("state")?,
             saved_at: field(text, "saved_at").and_then(|t| t.parse().ok()),

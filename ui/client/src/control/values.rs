@@ -6,6 +6,8 @@ use std::io;
 
 use serde::Serialize;
 
+use crate::text::plain;
+
 /// A setting that is one of several names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Choice {
@@ -50,13 +52,14 @@ pub struct LastResult {
 }
 
 impl LastResult {
-    /// Reads `ERRNO STEP SENTENCE`.
+    /// Reads `ERRNO STEP SENTENCE`, of which all that follows the number is made one plain line:
+    /// the kernel quotes names that are of anybody's choice.
     pub fn parse(text: &str) -> Option<LastResult> {
         let mut parts = text.splitn(3, ' ');
         Some(LastResult {
             errno: parts.next()?.parse().ok()?,
-            step: parts.next()?.to_string(),
-            sentence: parts.next()?.to_string(),
+            step: plain(parts.next()?),
+            sentence: plain(parts.next()?),
         })
     }
 
@@ -92,7 +95,7 @@ impl Progress {
     /// Reads `STEP DONE TOTAL BYTES MS`.
     pub fn parse(text: &str) -> Option<Progress> {
         let mut words = text.split_whitespace();
-        let step = words.next()?.to_string();
+        let step = plain(words.next()?);
         let mut number = || words.next()?.parse::<u64>().ok();
         let progress = Progress {
             step,
@@ -157,6 +160,8 @@ mod tests {
         let last = LastResult::parse(text).unwrap();
         assert_eq!((last.errno, last.step.as_str()), (-28, "prepare"));
         assert_eq!(last.sentence, "the storage was full");
+        let told = LastResult::parse("-16 freeze \"\u{1b}[2J\"\n0 resumed").unwrap();
+        assert_eq!(told.sentence, "\"?[2J\"?0 resumed");
         let full = io::Error::from_raw_os_error(28);
         assert_eq!(last.reason_of(&full), "the storage was full. ");
         assert_eq!(last.reason_of(&io::Error::from_raw_os_error(22)), "");

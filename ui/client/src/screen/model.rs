@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::rates::{self, Recent, Sample};
 use crate::control::{LastResult, Progress, PAGE};
+use dormouse_image::text as signs;
 
 /// Longest text that is taken over from the kernel, in characters.
 const TEXT_MAX: usize = 300;
@@ -82,11 +83,7 @@ pub struct Model {
 /// `text` without anything that a terminal would take for a command, and not longer than a screen
 /// can use.
 pub fn plain(text: &str) -> String {
-    let clean = |sign: char| match sign {
-        sign if sign.is_control() || ('\u{202a}'..='\u{202e}').contains(&sign) => '?',
-        sign => sign,
-    };
-    text.chars().take(TEXT_MAX).map(clean).collect()
+    text.chars().take(TEXT_MAX).map(signs::plain).collect()
 }
 
 impl Model {

@@ -56,6 +56,43 @@ fn says_how_things_are() {
     assert_eq!(json["image"]["passed"], "a boot went on without it");
 }
 
+/// Names of tasks and paths of mounts are of anybody's choice, and older kernels pass them on.
+#[test]
+fn what_the_kernel_quotes_does_not_move_the_cursor() {
+    let fake = Fake::new();
+    let sentence = "1 task does not freeze: \"\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}2K\u{202e}\u{2066}\" \
+                    (pid 7) is at work\nlast result       all is well\rx";
+    fake.set("last_result", &format!("-16 freeze {sentence}\n"));
+    let areas = "/dev/vda2 can take an image\n/a\u{1b}[2Jb\u{202e} is on zram0\n";
+    fake.put("sys/power/hibernate/modules/swap/areas", areas);
+    fake.set("state", "\u{1b}c\n");
+    let line = "last result       1 task does not freeze: \"?[2J?]0;x??2K??\" \
+                (pid 7) is at work?last result       all is well?x (-16, in step freeze)";
+    let ran = fake.run("status");
+    assert!(ran.out.lines().any(|found| found == line), "{ran:?}");
+    for args in [
+        "status",
+        "status --json",
+        "doctor",
+        "doctor --json",
+        "config set threads=1",
+        "image info auto",
+    ] {
+        let ran = fake.run(args);
+        for text in [&ran.out, &ran.err] {
+            let bad = |c: char| c.is_control() && c != '\n' || "\u{202e}\u{2066}".contains(c);
+            assert!(!text.contains(bad), "{args}: {ran:?}");
+        }
+        assert!(
+            args.starts_with("doctor") || !ran.out.contains("\nlast result       all is well"),
+            "{args}: {ran:?}"
+        );
+    }
+    let json = fake.run("status --json").json();
+    let said = json["last_result"]["sentence"].as_str().unwrap();
+    assert!(said.ends_with("is at work?last result       all is well?x"));
+}
+
 #[test]
 fn says_when_there_is_no_dormouse() {
     let empty = tempfile::tempdir().unwrap();
