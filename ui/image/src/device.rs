@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -41,6 +41,38 @@ impl fmt::Display for Where {
     }
 }
 
+/// What two paths have in common that lead to the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// The number of a block device.
+    Device(u64),
+    /// The number of the device that a file is on, and of its inode there.
+    File(u64, u64),
+    /// An export has no more than its name.
+    Export(Export),
+}
+
+impl Identity {
+    /// That of what is at `place` now.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there.
+    pub(crate) fn of(place: &Where) -> io::Result<Identity> {
+        match place {
+            Where::Path(path) => Ok(Identity::of_metadata(&std::fs::metadata(path)?)),
+            Where::Export(export) => Ok(Identity::Export(export.clone())),
+        }
+    }
+
+    fn of_metadata(meta: &Metadata) -> Identity {
+        match meta.file_type().is_block_device() {
+            true => Identity::Device(meta.rdev()),
+            false => Identity::File(meta.dev(), meta.ino()),
+        }
+    }
+}
+
 enum Medium {
     File(File),
     Export(Box<RefCell<Link>>),
@@ -57,6 +89,8 @@ pub struct Device {
     number: (u32, u32),
     /// Whether it is a whole device, and no file on one.
     pub is_device: bool,
+    /// What it has in common with no other.
+    pub(crate) identity: Identity,
 }
 
 // As `makedev()` of Linux packs them.
@@ -89,6 +123,7 @@ impl Device {
                     place: place.clone(),
                     number: (0, 0),
                     is_device: true,
+                    identity: Identity::Export(export.clone()),
                 })
             }
         }
@@ -112,6 +147,7 @@ impl Device {
             blocks: size / BLOCK as u64,
             number: number(if is_block { meta.rdev() } else { meta.dev() }),
             is_device: is_block,
+            identity: Identity::of_metadata(&meta),
         })
     }
 

@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 
 use super::{bystanders, Bystander, Disks, Mark, Place};
-use crate::device::{Device, Where};
+use crate::device::{Device, Identity, Where};
 use crate::fault::{At, Fault, Part};
 use crate::file::page::{self, Seal};
 use crate::image::superblock::{self, State, Superblock};
@@ -72,8 +72,10 @@ impl Place {
             Err(fault) if complete && fault.error().is_none() => return Err(fault),
             Err(_) => None,
         };
-        let open = self.open_all(disks.as_ref())?;
-        let [device, ..] = &open[..] else {
+        let mut open = self.open_all(disks.as_ref())?;
+        let (marks, missing) = bystanders::of_erased(disks.as_ref(), &sb, members);
+        let marks = open.marks(marks)?;
+        let Some(device) = open.first() else {
             return Ok(Vec::new());
         };
         let page = device.block(self.block).map_err(io)?;
@@ -82,8 +84,6 @@ impl Place {
             let sentence = format!("{path} was changed meanwhile: try again");
             return Err(Fault::missing(Part::Superblock, sentence));
         }
-        let (marks, missing) = bystanders::of_erased(disks.as_ref(), &sb, members);
-        let marks = open_marks(marks, &open)?;
         // What tells of the marks of bystanders stays until they are off.
         let kept = !marks.is_empty() || !missing.is_empty();
         if kept && sb.state.may_become(State::Failed) {
@@ -92,9 +92,10 @@ impl Place {
             self.put(&sb, &page, device)?;
             unmark_members(disks.as_ref(), &open)?;
         }
-        for (bystander, block) in &marks {
-            let bystander = bystander.as_ref().unwrap_or(device);
-            unmark(bystander, bystander, *block)?;
+        for &(at, block) in &marks {
+            if let Some(bystander) = open.0.get(at) {
+                unmark(bystander, bystander, block)?;
+            }
         }
         if !missing.is_empty() {
             return Ok(missing);
@@ -141,38 +142,87 @@ impl Place {
 
     /// Opens the place and all members, each device once: one that is in use would be noticed too
     /// late otherwise.
-    fn open_all(&self, disks: Option<&Disks>) -> Result<Vec<Device>, Fault> {
-        let mut open = vec![alone(&self.device.place)?];
+    fn open_all(&self, disks: Option<&Disks>) -> Result<Opened, Fault> {
+        let mut open = Opened(Vec::new());
+        open.open(&self.device.place)?;
         for (member, _) in disks.iter().flat_map(|disks| disks.members()) {
-            if !open.iter().any(|device| device.place == member.place) {
-                open.push(alone(&member.place)?);
-            }
+            open.open(&member.place)?;
         }
         Ok(open)
     }
 }
 
-/// Opens the devices of `marks`, for which `None` stands where it is the first of `open`: one that
-/// is in use would be noticed too late otherwise.
-fn open_marks(
-    marks: Vec<(PathBuf, u64)>,
-    open: &[Device],
-) -> Result<Vec<(Option<Device>, u64)>, Fault> {
-    let opened = marks.into_iter().map(|(path, block)| {
-        let path = Where::Path(path);
-        let first = open.first().is_some_and(|device| device.place == path);
-        let device = if first { None } else { Some(alone(&path)?) };
-        Ok((device, block))
-    });
-    opened.collect()
+/// What is written: each device once, whatever paths and however many marks lead to it, since the
+/// second one that opens a device for itself alone is told that it is in use.
+struct Opened(Vec<Device>);
+
+impl Opened {
+    /// The one that was opened first.
+    fn first(&self) -> Option<&Device> {
+        self.0.first()
+    }
+
+    /// Opens what is at `place`, unless it is open, and returns which of all it is.
+    fn open(&mut self, place: &Where) -> Result<usize, Fault> {
+        let same = |identity| self.0.iter().position(|device| device.identity == identity);
+        // What is not there is opened, too: that says so.
+        if let Some(at) = Identity::of(place).ok().and_then(same) {
+            return Ok(at);
+        }
+        self.0.push(alone(place)?);
+        Ok(self.0.len() - 1)
+    }
+
+    /// Opens the devices of `marks`, before anything is written: one that is in use would be noticed
+    /// too late otherwise. Returns each mark once, with which of all its device is.
+    fn marks(&mut self, marks: Vec<(PathBuf, u64)>) -> Result<Vec<(usize, u64)>, Fault> {
+        let mut all = Vec::with_capacity(marks.len());
+        for (path, block) in marks {
+            let mark = (self.open(&Where::Path(path))?, block);
+            if !all.contains(&mark) {
+                all.push(mark);
+            }
+        }
+        Ok(all)
+    }
 }
 
-fn unmark_members(disks: Option<&Disks>, open: &[Device]) -> Result<(), Fault> {
+fn unmark_members(disks: Option<&Disks>, open: &Opened) -> Result<(), Fault> {
     for (member, block) in disks.iter().flat_map(|disks| disks.members()) {
-        let device = open.iter().find(|device| device.place == member.place);
-        if let Some(device) = device {
+        let mut all = open.0.iter();
+        if let Some(device) = all.find(|device| device.identity == member.identity) {
             unmark(device, device, block)?;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opens_each_device_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("first"), [0; BLOCK]).unwrap();
+        std::fs::write(path("second"), [0; BLOCK]).unwrap();
+        std::os::unix::fs::symlink("first", path("by-uuid")).unwrap();
+        std::fs::hard_link(path("second"), path("by-id")).unwrap();
+        let mut open = Opened(Vec::new());
+        assert_eq!(open.open(&Where::Path(path("first"))).unwrap(), 0);
+        let mark = |name, block| (path(name), block);
+        let marks = vec![
+            mark("by-uuid", 0),
+            mark("second", 0),
+            mark("first", 0),
+            mark("by-id", 3),
+            mark("second", 0),
+        ];
+        let marks = open.marks(marks).unwrap();
+        assert_eq!(marks, [(0, 0), (1, 0), (1, 3)]);
+        assert_eq!(open.0.len(), 2);
+        let gone = open.open(&Where::Path(path("third"))).unwrap_err();
+        assert!(gone.to_string().contains("third cannot be written"));
+    }
 }
