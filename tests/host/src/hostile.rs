@@ -5,17 +5,19 @@
 
 use crate::blockmap::codec::{self, Device};
 use crate::blockmap::{BlockMap, MapEntry};
+use crate::encrypted::{self, Cipher};
 use crate::image::commit::Commit;
 use crate::image::frame::Kind;
 use crate::image::index::{ENTRIES_MAX, KIND_DATA, KIND_FILL};
 use crate::image::root::{self, Chunk};
+use crate::image::superblock::Superblock;
 use crate::image::{ImageId, BLOCK, FRAME_RAW_MAX, PAGES_PER_FRAME};
 use crate::samples::{self, COMMIT_BLOCK};
 use crate::sector::{self, Record, Role};
 
 mod chunks;
 
-use chunks::{encoded, export, Chunks, AROUND, RAM_PAGES};
+use chunks::{device, encoded, export, Chunks, AROUND, RAM_PAGES};
 
 /// A kind of hostile image.
 pub struct Sort {
@@ -95,6 +97,12 @@ pub const ALL: &[Sort] = &[
     }),
     kind("a commit record that says too much", says_too_much),
     kind("a commit record that says too little", says_too_little),
+    kind("a hint that costs gigabytes", |_| {
+        hinted("argon2id:v=19,m=1572864,t=1,p=1")
+    }),
+    kind("a hint that costs minutes", |_| {
+        hinted("argon2id:v=19,m=49152,t=64,p=1")
+    }),
     kind("a block map of one block here and there", block_map).with_seed("block-map"),
 ];
 
@@ -395,6 +403,14 @@ fn one_chunk(size: usize, count: usize) -> Vec<u8> {
         ..Commit::default()
     };
     export(&["lz4"], blocks, &table, commit)
+}
+
+/// An encrypted image, with a hint how its key is made.
+fn hinted(costs: &str) -> Vec<u8> {
+    let hint = format!("{costs},salt=30313233343536373839616263646566");
+    let (superblock, blocks) = encrypted::image_with(Cipher::AesGcm, &[7; 32], &hint);
+    let superblock = Superblock::decode(&superblock).expect("a sample");
+    device(&superblock.expect("not empty"), &blocks)
 }
 
 fn says_too_much(size: usize) -> Vec<u8> {

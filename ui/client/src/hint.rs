@@ -25,6 +25,13 @@ const MEMORY_MIN: u32 = 16 * 1024;
 const MEMORY_MAX: u32 = 4 * 1024 * 1024;
 const PASSES_MAX: u32 = 64;
 const LANES_MAX: u32 = 64;
+/// What is spent on the hint of an image from anywhere, unless somebody allows more: with it, a file
+/// is checked in less than 64 MiB of memory and twice its size, and in less than a minute.
+const UNASKED: Costs = Costs {
+    memory: 48 * 1024,
+    passes: 4,
+    lanes: LANES_MAX,
+};
 
 /// What Argon2id is to cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +61,12 @@ impl Costs {
     }
 }
 
+impl Costs {
+    fn within(self, most: Costs) -> bool {
+        self.memory <= most.memory && self.passes <= most.passes && self.lanes <= most.lanes
+    }
+}
+
 /// How a key is made from a passphrase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hint {
@@ -75,6 +88,26 @@ impl Hint {
             costs: costs.check()?,
             salt,
         })
+    }
+
+    /// Refuses costs that were not agreed to: what anybody's image may cost, what the key
+    /// `configured` on this machine costs, or as many passes as there may be over `most_mib` MiB of
+    /// memory that somebody has allowed with an option.
+    ///
+    /// # Errors
+    ///
+    /// When it costs more; the sentence names the option.
+    pub fn affordable(&self, configured: Option<&Hint>, most_mib: Option<u32>) -> Result<()> {
+        let costs = self.costs;
+        let allowed = most_mib.is_some_and(|mib| costs.memory.div_ceil(1024) <= mib);
+        let usual = configured.is_some_and(|hint| costs.within(hint.costs));
+        ensure!(
+            allowed || usual || costs.within(UNASKED),
+            "the image says that its key takes {mib} MiB of memory and {} passes to make, and nothing vouches for that: if it is yours, allow it with --max-memory-mib {mib}",
+            costs.passes,
+            mib = costs.memory.div_ceil(1024)
+        );
+        Ok(())
     }
 
     /// Makes the key.
@@ -198,6 +231,36 @@ mod tests {
         ] {
             assert!(bad.parse::<Hint>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn spends_no_more_than_agreed() {
+        let hint = |costs: &str| -> Hint {
+            let salt = "00112233445566778899aabbccddeeff";
+            let text = format!("argon2id:v=19,{costs},salt={salt}");
+            text.parse().unwrap()
+        };
+        let cheap = hint("m=49152,t=4,p=64");
+        assert!(cheap.affordable(None, None).is_ok());
+        let own = hint("m=262144,t=3,p=4");
+        for dear in ["m=49153,t=1,p=1", "m=16384,t=5,p=1", "m=262144,t=3,p=4"] {
+            let dear = hint(dear);
+            let why = dear.affordable(None, None).unwrap_err().to_string();
+            let mib = dear.costs.memory.div_ceil(1024);
+            assert!(why.ends_with(&format!("--max-memory-mib {mib}")), "{why}");
+            assert!(dear.affordable(None, Some(mib)).is_ok());
+            assert!(dear.affordable(None, Some(mib - 1)).is_err());
+        }
+        assert!(own.affordable(Some(&own), None).is_ok());
+        assert!(hint("m=262145,t=3,p=4")
+            .affordable(Some(&own), None)
+            .is_err());
+        assert!(hint("m=262144,t=4,p=4")
+            .affordable(Some(&own), None)
+            .is_err());
+        assert!(hint("m=1572864,t=1,p=1")
+            .affordable(Some(&own), None)
+            .is_err());
     }
 
     // `printf 'correct horse' | argon2 0123456789abcdef -id -k 16384 -t 2 -p 2 -l 32 -r` of the

@@ -43,7 +43,10 @@ fn measure(folder: &Path) {
     let args = fs::read(folder.join("args")).unwrap();
     let args: Vec<String> = serde_json::from_slice(&args).unwrap();
     let output = Command::new("sh")
-        .args(["-c", &format!("ulimit -v {SPACE_KIB}; exec \"$0\" \"$@\"")])
+        .args([
+            "-c",
+            &format!("ulimit -v {SPACE_KIB}; echo x | \"$0\" \"$@\""),
+        ])
         .arg(env!("CARGO_BIN_EXE_dormouse"))
         .args(["image", "--json"])
         .args(args)
@@ -102,7 +105,7 @@ fn judge(what: &str, size: usize, ran: &Ran) -> serde_json::Value {
 }
 
 fn verifies(sort: &Sort, place: &str, size: usize) {
-    let ran = run(&["verify", place]);
+    let ran = run(&["verify", place, "--stdin"]);
     let value = judge(sort.name, size, &ran);
     assert_eq!(ran.code == Some(0), sort.is_good, "{}: {value}", sort.name);
 }
@@ -110,7 +113,7 @@ fn verifies(sort: &Sort, place: &str, size: usize) {
 /// Cores take much disk where there are many pages; that is refused before any is written, or they
 /// have holes.
 fn extracts(sort: &Sort, place: &str, size: usize, core: &str) {
-    let ran = run(&["extract", place, core]);
+    let ran = run(&["extract", place, core, "--stdin"]);
     let what = format!("{}, extracted", sort.name);
     let value = judge(&what, size, &ran);
     assert_eq!(

@@ -138,10 +138,15 @@ pub(super) fn export(
         let at = at as usize * BLOCK;
         blocks[at..at + part.len()].copy_from_slice(part);
     }
+    device(&samples::superblock(), &blocks)
+}
+
+/// An export of `blocks`, with this superblock.
+pub(super) fn device(superblock: &Superblock, blocks: &[u8]) -> Vec<u8> {
     let first = mark::FIRST_BLOCK as usize * BLOCK;
     let size = first + blocks.len();
     let mut device = vec![0; first];
-    let sector = mark::encode(&encoded(&samples::superblock()), true, size as u64);
+    let sector = mark::encode(&encoded(superblock), true, size as u64);
     let sector = sector.expect("possible");
     device[..sector.len()].copy_from_slice(&sector);
     device.extend(blocks);

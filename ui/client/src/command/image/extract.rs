@@ -98,7 +98,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let place = find(&args.place)?;
     let disks = super::disks(&place, &args.place.member)?;
     let opened = open(&place, &disks)?;
-    let keys = args.key.keys(&opened, "")?;
+    let keys = args.key.keys(&context.control, &opened, "")?;
     // The file is removed if this is stopped.
     let held = signals::hold()?;
     let alarm = held.alarm()?;

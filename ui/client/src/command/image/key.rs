@@ -14,6 +14,7 @@ use dormouse_image::open::Opened;
 use zeroize::Zeroizing;
 
 use super::failure;
+use crate::control::Control;
 use crate::failure::{Code, Failure};
 use crate::hint::Hint;
 use crate::passphrase;
@@ -27,6 +28,11 @@ pub(super) struct KeyArgs {
     /// File with the secret of the key, where it does not come from a passphrase
     #[arg(long, conflicts_with = "stdin")]
     key_file: Option<PathBuf>,
+    /// Memory that making the key from the passphrase may take, in MiB: the image says how much it
+    /// takes, and anybody may have made the image. Without it 48, in 4 passes, or what the key takes
+    /// that is configured on this machine
+    #[arg(long, value_name = "MIB")]
+    max_memory_mib: Option<u32>,
 }
 
 fn damaged(error: Error) -> anyhow::Error {
@@ -84,7 +90,12 @@ pub fn name(params: &Params<'_>) -> String {
 
 impl KeyArgs {
     /// The user's key; `otherwise` says what else could be done.
-    fn user_key(&self, lock: &Lock<'_>, otherwise: &str) -> Result<Zeroizing<Vec<u8>>> {
+    fn user_key(
+        &self,
+        control: &Control,
+        lock: &Lock<'_>,
+        otherwise: &str,
+    ) -> Result<Zeroizing<Vec<u8>>> {
         if let Some(path) = &self.key_file {
             let shown = path.display();
             let mut key = Zeroizing::new(Vec::with_capacity(USER_KEY_MAX + 1));
@@ -112,16 +123,24 @@ impl KeyArgs {
         if !self.stdin && !std::io::stdin().is_terminal() {
             bail!("the image is encrypted: give the passphrase with --stdin{otherwise}");
         }
+        // Where no kernel tells of one, no key is configured.
+        let configured = control.get("hint").ok().and_then(|hint| hint.parse().ok());
+        hint.affordable(configured.as_ref(), self.max_memory_mib)?;
         let passphrase = passphrase::of_image(self.stdin)?;
         Ok(Zeroizing::new(hint.key(passphrase.as_bytes())?.to_vec()))
     }
 
     /// The keys of `opened`, if it is encrypted.
-    pub(super) fn keys(&self, opened: &Opened<'_>, otherwise: &str) -> Result<Option<Keys>> {
+    pub(super) fn keys(
+        &self,
+        control: &Control,
+        opened: &Opened<'_>,
+        otherwise: &str,
+    ) -> Result<Option<Keys>> {
         let Some(lock) = Lock::of(opened)? else {
             return Ok(None);
         };
-        match lock.open(&self.user_key(&lock, otherwise)?)? {
+        match lock.open(&self.user_key(control, &lock, otherwise)?)? {
             None => bail!(
                 "this key does not open the image: it is another one, or the image was altered"
             ),

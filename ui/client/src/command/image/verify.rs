@@ -54,9 +54,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let opened = open(&place, &disks)?;
     let keys = match args.no_key {
         true => None,
-        false => args
-            .key
-            .keys(&opened, ", or check without it with --no-key")?,
+        false => args.key.keys(
+            &context.control,
+            &opened,
+            ", or check without it with --no-key",
+        )?,
     };
     let total = opened.commit.chunks;
     let percent = Percent::new("checked");
