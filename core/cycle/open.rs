@@ -171,7 +171,10 @@ pub(super) fn describe(
         return Err(image::Error::OtherImage.into());
     }
     let seal = Seal::of(engine, &header)?;
-    if !seal.vouches() {
+    // What no tag vouches for yet does not refuse an encrypted image, but for what refuses it in
+    // any case and would let it claim more memory than this machine has.
+    let claims_more = facts.ram_pages != uts::ram_pages() || header.may_override();
+    if !seal.vouches() || claims_more {
         suits(engine, &header)?;
     }
     let mut block = Buf::new(BLOCK)?;
@@ -180,6 +183,7 @@ pub(super) fn describe(
     if commit.image_id != sb.image_id || commit.header_crc != header.crc {
         return Err(image::Error::OtherImage.into());
     }
+    commit.check_claims(facts, space.blocks())?;
     let (table, extent) = read_root(&space, sb, &commit, queue)?;
     seal.check(&area, &table, &commit)?;
     // From here on what was read is what was saved, if it was encrypted.
@@ -193,11 +197,6 @@ pub(super) fn describe(
     };
     mounts::check(engine, &header, trust).map_err(Refusal::Kept)?;
     bystanders::check(engine, &header)?;
-    if commit.image_pages > facts.ram_pages
-        || commit.frames > commit.data_pages.saturating_add(commit.index_frames)
-    {
-        return Err(image::Error::BadCount.into());
-    }
     let root = chunks(&table, &extent)?;
     let recipe = recipe(engine, &header)?;
     let mut arch = Buf::new(header::ARCH_MAX)?;

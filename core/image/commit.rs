@@ -11,11 +11,14 @@ use super::wire::{
     Writer, //
 };
 use super::{
+    frame,
+    header,
     root,
     Error,
     ImageId,
     Result,
     BLOCK,
+    PAGES_PER_FRAME,
     VERSION, //
 };
 
@@ -87,6 +90,34 @@ impl Commit {
             return Err(Error::BadCount);
         }
         Ok(self.chunks.saturating_mul(root::ENTRY_BYTES as u64))
+    }
+
+    /// Checks that what the record counts can be there at all: in a machine with the memory that
+    /// `facts` state, and in a space of `blocks` blocks. Neither the root nor anything else is read,
+    /// nor room made for it, before that: the tag that vouches for the record covers the root, too.
+    ///
+    /// Where no frame may override another, the root has at most two entries for each page of
+    /// memory then.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadCount`].
+    pub fn check_claims(&self, facts: &header::Facts<'_>, blocks: u64) -> Result {
+        let bytes = blocks.saturating_mul(BLOCK as u64);
+        // Every frame has a header, and at least a page or an entry of the index.
+        let frames_most = self.stored_bytes / frame::HEADER_BYTES as u64;
+        let data_frames = self.frames.saturating_sub(self.index_frames);
+        let data_most = data_frames.saturating_mul(PAGES_PER_FRAME as u64);
+        let overrides = facts.flags & header::FLAG_MAY_OVERRIDE != 0;
+        // Every chunk begins in a block of its own.
+        let fits = self.stored_bytes <= bytes && self.chunks <= blocks;
+        let can_be = self.image_pages <= facts.ram_pages
+            && (overrides || self.data_pages <= facts.ram_pages)
+            && self.data_pages <= data_most
+            && data_frames <= self.data_pages
+            && self.index_frames <= self.image_pages
+            && self.frames <= frames_most;
+        (fits && can_be).then_some(()).ok_or(Error::BadCount)
     }
 
     // The counts that must hold for any snapshot method.

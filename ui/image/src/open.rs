@@ -10,7 +10,7 @@ use crate::image::commit::{self, Commit};
 use crate::image::header::{self, Header, TransformKind};
 use crate::image::root::{self, Chunk};
 use crate::image::superblock::Superblock;
-use crate::image::{cipher, frame, Error, BLOCK, PAGES_PER_FRAME};
+use crate::image::{cipher, Error, BLOCK};
 use crate::keys::Keys;
 use crate::runs::Runs;
 
@@ -81,20 +81,6 @@ fn read_to(
     result.map_err(|reason| Fault { part, reason })
 }
 
-/// Checks that all that `commit` counts fits into `blocks` blocks: every frame has a header, and a
-/// chunk begins in a block of its own.
-fn check_size(commit: &Commit, blocks: u64) -> Result<(), Error> {
-    let bytes = blocks.saturating_mul(BLOCK as u64);
-    let data_frames = commit.frames.saturating_sub(commit.index_frames);
-    let data_most = data_frames.saturating_mul(PAGES_PER_FRAME as u64);
-    let frames_most = commit.stored_bytes / frame::HEADER_BYTES as u64;
-    let fits = commit.stored_bytes <= bytes
-        && commit.chunks <= blocks
-        && commit.frames <= frames_most
-        && commit.data_pages <= data_most;
-    fits.then_some(()).ok_or(Error::BadCount)
-}
-
 impl<'s> Opened<'s> {
     /// Reads what describes the image of `superblock` in `space`: all but the root.
     ///
@@ -116,15 +102,11 @@ impl<'s> Opened<'s> {
         if commit.image_id != sb.image_id || commit.header_crc != header.crc {
             return Err(Fault::image(Part::Commit, Error::OtherImage));
         }
-        // As the kernel counts: an index could otherwise tell of any number of pages.
-        let frames_most = commit.data_pages.saturating_add(commit.index_frames);
-        if commit.image_pages > header.facts.ram_pages || commit.frames > frames_most {
-            return Err(Fault::image(Part::Commit, Error::BadCount));
-        }
         let total = space.blocks();
         let rooms = root::Space::of(total, sb.header_block, sb.commit_block, &commit);
         let rooms = rooms.at(Part::Root)?;
-        check_size(&commit, total).at(Part::Commit)?;
+        let claims = commit.check_claims(&header.facts, total);
+        claims.at(Part::Commit)?;
         Ok(Opened {
             space,
             rooms,

@@ -2,7 +2,9 @@
 
 //! Commit record and root.
 
+use dormouse_host::hostile;
 use dormouse_host::image::commit::Commit;
+use dormouse_host::image::header::Facts;
 use dormouse_host::image::root::{check_disjoint, chunks, put, Chunk, Range, Space, CHUNKS_MAX};
 use dormouse_host::image::{wire, Error, ImageId, BLOCK, CHUNK_BYTES};
 use dormouse_host::samples;
@@ -111,6 +113,103 @@ fn commit_refusals() {
         ..samples::commit()
     };
     assert_eq!(sum.encode(&mut [0; BLOCK]), Err(Error::BadCount));
+}
+
+/// All that is read before the tag is checked is in proportion to what there is.
+#[test]
+fn claims_are_held_to_what_there_is() {
+    let facts = samples::FACTS;
+    let check = |commit: &Commit| commit.check_claims(&facts, samples::IMAGE_BLOCKS as u64);
+    assert_eq!(check(&samples::commit()), Ok(()));
+
+    let sort = hostile::ALL
+        .iter()
+        .find(|sort| sort.name.ends_with("says too much"));
+    let bytes = (sort.unwrap().make)(hostile::SEED_BYTES);
+    let mut commits = bytes
+        .chunks_exact(BLOCK)
+        .filter_map(|block| Commit::decode(block).ok());
+    let says_too_much = commits.next().unwrap();
+    let memory = Facts {
+        ram_pages: u64::MAX,
+        ..facts
+    };
+    let blocks = (bytes.len() / BLOCK) as u64;
+    assert_eq!(
+        says_too_much.check_claims(&memory, blocks),
+        Err(Error::BadCount)
+    );
+    let believed = Commit {
+        stored_bytes: bytes.len() as u64,
+        ..says_too_much
+    };
+    assert_eq!(
+        believed.check_claims(&memory, u64::MAX),
+        Err(Error::BadCount)
+    );
+
+    let sample = samples::commit;
+    for wrong in [
+        Commit {
+            image_pages: facts.ram_pages + 1,
+            ..sample()
+        },
+        Commit {
+            data_pages: facts.ram_pages + 1,
+            ..sample()
+        },
+        Commit {
+            data_pages: 65,
+            ..sample()
+        },
+        Commit {
+            data_pages: 1,
+            ..sample()
+        },
+        Commit {
+            image_pages: 0,
+            ..sample()
+        },
+        Commit {
+            stored_bytes: 3 * 64 - 1,
+            ..sample()
+        },
+        Commit {
+            stored_bytes: samples::IMAGE_BLOCKS as u64 * BLOCK as u64 + 1,
+            ..sample()
+        },
+    ] {
+        assert_eq!(check(&wrong), Err(Error::BadCount), "{wrong:?}");
+    }
+
+    // 512 MiB of memory, and a disk of 1 TiB: a root of 4 GiB is out of the question.
+    let small = Facts {
+        ram_pages: 1 << 17,
+        ..facts
+    };
+    let most = Commit {
+        image_pages: 1 << 17,
+        data_pages: 1 << 17,
+        fill_pages: 0,
+        frames: 1 << 18,
+        index_frames: 1 << 17,
+        chunks: 1 << 18,
+        stored_bytes: 1 << 39,
+        ..sample()
+    };
+    assert_eq!(most.check_claims(&small, 1 << 28), Ok(()));
+    assert_eq!(most.root_len(), Ok(4 << 20));
+    let more = |data, index| Commit {
+        data_pages: data,
+        frames: CHUNKS_MAX,
+        index_frames: index,
+        chunks: CHUNKS_MAX,
+        ..most.clone()
+    };
+    for (data, index) in [(1 << 17, CHUNKS_MAX), (CHUNKS_MAX, 0), (1 << 17, 1 << 17)] {
+        let claims = more(data, index).check_claims(&small, 1 << 28);
+        assert_eq!(claims, Err(Error::BadCount), "{data} {index}");
+    }
 }
 
 #[test]
