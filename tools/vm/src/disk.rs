@@ -13,6 +13,8 @@ use anyhow::{bail, Context, Result};
 #[derive(Clone, Debug)]
 pub struct Disk {
     path: PathBuf,
+    /// Where QEMU finds it, when a server stands between.
+    url: Option<String>,
 }
 
 /// Bytes in `text`, such as `512M` or `1G`; a plain number counts bytes.
@@ -44,15 +46,22 @@ impl Disk {
     pub fn create(path: &Path, size: u64) -> Result<Self> {
         let file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
         file.set_len(size)?;
-        Ok(Disk {
-            path: path.to_path_buf(),
-        })
+        Ok(Disk::open(path))
     }
 
     /// The disk that is in the file `path`.
     pub fn open(path: &Path) -> Self {
         Disk {
             path: path.to_path_buf(),
+            url: None,
+        }
+    }
+
+    /// The disk that a server keeps in the file `path`, and QEMU reaches at `url`.
+    pub fn served(path: &Path, url: &str) -> Self {
+        Disk {
+            path: path.to_path_buf(),
+            url: Some(url.to_string()),
         }
     }
 
@@ -96,6 +105,12 @@ impl Disk {
     /// The file that holds the disk.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where QEMU finds the disk.
+    pub(crate) fn location(&self) -> String {
+        let path = || self.path.display().to_string();
+        self.url.clone().unwrap_or_else(path)
     }
 
     /// Length in bytes.
@@ -185,9 +200,7 @@ impl Disk {
         if !status.success() {
             bail!("cannot copy {} to {}", self.path.display(), path.display());
         }
-        Ok(Disk {
-            path: path.to_path_buf(),
-        })
+        Ok(Disk::open(path))
     }
 }
 

@@ -234,7 +234,7 @@ fn arguments(options: &Options, folder: &Path) -> Vec<String> {
         "chardev=qmp,mode=control",
     ]);
     for (number, disk) in options.disks.iter().enumerate() {
-        let file = disk.path().display();
+        let file = disk.location();
         add(&[
             "-drive",
             &format!("file={file},if=virtio,format=raw,cache=unsafe,index={number}"),

@@ -277,20 +277,33 @@ impl Vm {
         timeout: Duration,
         each: impl FnMut(&str),
     ) -> Result<Progress> {
-        let qemu = self.running()?;
-        let progress = qemu.agent.wait(seq, timeout, each);
-        match progress {
+        match self.look(seq, timeout, each)? {
             Progress::Running => {
+                let qemu = self.running()?;
                 let tail = qemu.log.tail(25);
                 self.kill();
                 bail!("a command did not end in {} s\n{tail}", timeout.as_secs());
             }
-            Progress::Gone => {
-                self.finish(Duration::from_secs(10))?;
-                Ok(Progress::Gone)
-            }
             other => Ok(other),
         }
+    }
+
+    /// The same, but leaves a command that still runs to itself.
+    ///
+    /// # Errors
+    ///
+    /// When no guest runs, or QEMU does not end.
+    pub fn look(
+        &mut self,
+        seq: u64,
+        timeout: Duration,
+        each: impl FnMut(&str),
+    ) -> Result<Progress> {
+        let progress = self.running()?.agent.wait(seq, timeout, each);
+        if matches!(progress, Progress::Gone) {
+            self.finish(Duration::from_secs(10))?;
+        }
+        Ok(progress)
     }
 
     /// Hibernates by `echo disk > /sys/power/state` and waits for the power off.

@@ -18,7 +18,7 @@ pub struct Args {
     /// How many power cuts, flips of each kind, and cycles; from 29 on, all combinations
     #[arg(short, default_value_t = 10)]
     n: u64,
-    /// Only the parts whose name begins with this (cycles, held, cuts, combinations, flips, long, or
+    /// Only the parts whose name begins with this (cycles, held, cuts, stalls, combinations, flips, long, or
     /// more of a name), or the long scenario of this name
     #[arg(long)]
     only: Option<String>,

@@ -107,6 +107,12 @@ impl Vm {
         Ok(vm)
     }
 
+    /// Adds a disk that is somewhere else, such as on a server.
+    pub fn other_disk(mut self, disk: Disk) -> Self {
+        self.disks.push(disk);
+        self
+    }
+
     /// Adds a disk that begins as a copy of `image`.
     ///
     /// # Errors
