@@ -332,6 +332,12 @@ pub fn go_on() -> Result {
     }
 }
 
+/// Whether the storage of the cycle under way was given up, as it stands still.
+/// Any context.
+pub fn has_stalled() -> bool {
+    get().is_ok_and(|e| e.progress.step() != Step::Idle && e.progress.has_stalled())
+}
+
 /// Says that something is not as it should be, and does not stop the cycle,
 /// for modules. May sleep.
 pub fn warn(what: fmt::Arguments<'_>) {

@@ -51,6 +51,22 @@ pub fn limit_s() -> u32 {
     LIMIT_MS.load(Ordering::Relaxed) / 1000
 }
 
+/// How long a save waits for what is otherwise given `ms` milliseconds: no longer
+/// than the setting says. A boot that looks at an image waits for all of them, as
+/// it must not overlook a disk that is slow to start. Any context.
+pub fn at_most_ms(ms: u32) -> u32 {
+    match loads() {
+        true => ms,
+        false => ms.min(LIMIT_MS.load(Ordering::Relaxed)),
+    }
+}
+
+/// Whether an image is looked at or loaded.
+fn loads() -> bool {
+    let loading = |step| matches!(step, Step::Check | Step::Load | Step::Restore);
+    engine::get().is_ok_and(|e| loading(e.progress.step()))
+}
+
 /// Whether the cycle under way is to stop.
 fn in_haste() -> bool {
     engine::get().is_ok_and(|e| e.progress.step() != Step::Idle && e.progress.is_to_stop())
@@ -131,9 +147,7 @@ impl Patience {
 /// [`Patience::check`]; other errors are left to the caller. Returns `error`.
 /// May sleep.
 pub fn blame(error: Error, who: fmt::Arguments<'_>) -> Error {
-    let loads = engine::get()
-        .is_ok_and(|e| matches!(e.progress.step(), Step::Check | Step::Load | Step::Restore));
-    let kept = if loads { "; the image is kept" } else { "" };
+    let kept = if loads() { "; the image is kept" } else { "" };
     if error == errno::error(errno::ETIMEDOUT) {
         let seconds = limit_s();
         return engine::fail(

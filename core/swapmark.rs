@@ -86,11 +86,8 @@ impl Header {
         block: u64,
     ) -> Result<Result<(Header, Sector), sector::Refusal>> {
         let mut page = Buf::new(BLOCK)?;
-        device.read_within(
-            blockspace::offset(block)?,
-            &mut page,
-            blockspace::PATIENCE_MS,
-        )?;
+        let offset = blockspace::offset(block)?;
+        device.read_within(offset, &mut page, blockspace::PATIENCE_MS)?;
         let last = *sector::of_page(&page).ok_or(EINVAL)?;
         let found = match sector::header(&page) {
             Ok(found) => found,
@@ -115,10 +112,13 @@ impl Header {
     ///
     /// # Errors
     ///
-    /// `ESTALE` when it is not, `ENOMEM`, I/O errors.
+    /// `ESTALE` when it is not, `ENOMEM`, those of [`BlockDevice::read`].
     pub fn look(&self) -> Result<Sector> {
-        match Header::open(self.device.clone(), self.block)? {
-            Ok((now, last)) if now.uuid == self.uuid => Ok(last),
+        let mut page = Buf::new(BLOCK)?;
+        self.device
+            .read(blockspace::offset(self.block)?, &mut page)?;
+        match (sector::header(&page), sector::of_page(&page)) {
+            (Ok(now), Some(last)) if now.uuid == self.uuid => Ok(*last),
             _ => Err(engine::fail(
                 errno::error(errno::ESTALE),
                 format_args!("the swap header on {} was replaced meanwhile", self.name()),

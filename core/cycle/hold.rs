@@ -10,6 +10,7 @@
 
 use crate::engine::Engine;
 use crate::errno;
+use crate::patience;
 use crate::sys::filesystems::{self, Freezing, Frozen, Name, Progress};
 use kernel::prelude::*;
 
@@ -78,6 +79,7 @@ pub(super) fn thaw(engine: &Engine, held: Frozen) {
 }
 
 fn wait(engine: &Engine, freezing: &Freezing) -> Result {
+    let most_ms = patience::at_most_ms(PATIENCE_MS);
     let mut last = Progress::default();
     let mut least = u64::MAX;
     let (mut idle_ms, mut all_ms) = (0u32, 0u32);
@@ -90,18 +92,23 @@ fn wait(engine: &Engine, freezing: &Freezing) -> Result {
             idle_ms = 0;
         }
         (last, least) = (now, least.min(now.dirty));
-        if idle_ms >= PATIENCE_MS || all_ms >= MOST_MS {
-            return Err(stuck(engine, freezing, idle_ms));
+        if idle_ms >= most_ms {
+            return Err(stuck(engine, freezing, Some(idle_ms)));
+        }
+        if all_ms >= MOST_MS {
+            return Err(stuck(engine, freezing, None));
         }
     }
     Ok(())
 }
 
-fn stuck(engine: &Engine, freezing: &Freezing, idle_ms: u32) -> Error {
+/// Says which filesystem does not come to rest: nothing was written for so many
+/// milliseconds, or all took too long.
+fn stuck(engine: &Engine, freezing: &Freezing, idle_ms: Option<u32>) -> Error {
     let error = errno::error(errno::ETIMEDOUT);
-    let seconds = idle_ms / 1000;
+    let seconds = idle_ms.unwrap_or(0) / 1000;
     match freezing.waits_for() {
-        Some(Name { kind, name }) if idle_ms < PATIENCE_MS => engine.fail(
+        Some(Name { kind, name }) if idle_ms.is_none() => engine.fail(
             error,
             format_args!("the {kind} filesystem on {name} does not come to rest: its device is too slow for what is still to be written; run sync, then hibernate again"),
         ),

@@ -16,6 +16,7 @@ use crate::freezer::Kept;
 use crate::image::filesystem::{Filesystem, Uuid};
 use crate::image::header::{Header, HeaderBuilder, Mounted, MOUNTED_MAX};
 use crate::image::BLOCK;
+use crate::patience;
 use crate::sys::block::{self, BlockDevice, DevT};
 use crate::sys::buf::Buf;
 use crate::sys::stack::Stack;
@@ -89,6 +90,7 @@ impl Mounts {
     /// `ETIMEDOUT` for a device that does not answer: to suspend it would take
     /// for ever. The reason is recorded.
     pub(super) fn look(&mut self, engine: &Engine) -> Result {
+        let timed_out = errno::error(errno::ETIMEDOUT);
         for mount in self.list.iter_mut() {
             let name = mount.device.name();
             if !mount.device.counts() {
@@ -96,16 +98,12 @@ impl Mounts {
                     "what is written to {name} is not counted (its queue/iostats is 0, or it has several paths): a write behind the image would not be seen"
                 ));
             }
+            let most_ms = patience::at_most_ms(blockspace::PATIENCE_MS);
             let mut first = Buf::new(BLOCK)?;
-            let kept = mount.device.probe(0, &mut first, blockspace::PATIENCE_MS);
+            let kept = mount.device.probe(0, &mut first, most_ms);
             let found = kept.and_then(|()| blockspace::filesystem(&mount.device));
             mount.found = match found {
-                Err(e) if e == errno::error(errno::ETIMEDOUT) => {
-                    return Err(engine.fail(
-                        e,
-                        format_args!("{name}, which has a mounted filesystem, does not answer: it stands still, or what serves it was frozen"),
-                    ));
-                }
+                Err(e) if e == timed_out => return Err(silent(engine, &name)),
                 Err(e) => {
                     unseen(format_args!("on {name}"), e);
                     None
@@ -132,7 +130,8 @@ impl Mounts {
     /// # Errors
     ///
     /// `ESTALE` when something else was written, or when there is another
-    /// filesystem now; the reason is recorded.
+    /// filesystem now, `ETIMEDOUT` when a device does not answer; the reason is
+    /// recorded.
     pub(super) fn unchanged(&self, engine: &Engine, kept: &Kept) -> Result {
         for mount in self.list.iter() {
             let written = mount.device.written().saturating_sub(mount.written);
@@ -149,6 +148,9 @@ impl Mounts {
                 continue;
             };
             let now = blockspace::filesystem(&mount.device);
+            if now == Err(errno::error(errno::ETIMEDOUT)) {
+                return Err(silent(engine, &name));
+            }
             if !matches!(&now, Ok(Some(now)) if now == was) {
                 return Err(engine.fail(
                     errno::error(errno::ESTALE),
@@ -181,6 +183,15 @@ impl Mounts {
         }
         Ok(())
     }
+}
+
+/// Records that device `name` does not answer, and returns `ETIMEDOUT`.
+fn silent(engine: &Engine, name: &Text<32>) -> Error {
+    engine.progress.stall();
+    engine.fail(
+        errno::error(errno::ETIMEDOUT),
+        format_args!("{name}, which has a mounted filesystem, does not answer: it stands still, or what serves it was frozen"),
+    )
 }
 
 /// Who may have written behind the image, for a message.

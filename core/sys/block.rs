@@ -171,15 +171,16 @@ impl BlockDevice {
             .map_err(|e| self.blame(e))
     }
 
-    /// As [`BlockDevice::read`], but waits no longer than `timeout_ms`, and records no reason. For
-    /// devices of others: while tasks are frozen one may stand still, because what serves it is
-    /// frozen as well. May sleep.
+    /// As [`BlockDevice::read`], but waits no longer than `timeout_ms`, of which a save takes [what it
+    /// may](crate::patience::at_most_ms), and records no reason. For devices of others: while tasks
+    /// are frozen one may stand still, because what serves it is frozen as well. May sleep.
     ///
     /// # Errors
     ///
     /// As [`BlockDevice::read`].
     pub fn read_within(&self, offset: u64, dst: &mut [u8], timeout_ms: u32) -> Result {
-        self.read_patiently(offset, dst, &mut Patience::of_ms(timeout_ms))
+        let most_ms = crate::patience::at_most_ms(timeout_ms);
+        self.read_patiently(offset, dst, &mut Patience::of_ms(most_ms))
     }
 
     fn read_patiently(&self, offset: u64, dst: &mut [u8], patience: &mut Patience) -> Result {

@@ -17,6 +17,7 @@ use dormouse::engine;
 use dormouse::errno;
 use dormouse::image::superblock::Superblock;
 use dormouse::image::{ImageId, BLOCK, CHUNK_BYTES};
+use dormouse::patience;
 use dormouse::storage::{Place, Room};
 use dormouse::sys::buf::Buf;
 use dormouse::target::Target;
@@ -62,7 +63,7 @@ fn server(place: Place<'_>) -> Result<Server> {
     Ok(Server {
         address: SocketAddr::new(ip, nbd.port),
         export: Text::format(format_args!("{}", nbd.export)),
-        timeout_ms: settings::timeout_ms(),
+        timeout_ms: patience::at_most_ms(settings::timeout_ms()),
     })
 }
 

@@ -27,6 +27,8 @@ use kernel::sync::{new_mutex, Arc, Mutex};
 /// under way in sockets and network cards, which could not be had once the
 /// copies of all pages fill the memory.
 const RESERVE_BYTES: usize = 4 << 20;
+/// How long a server that stands still is asked once more to take a mark off.
+const STALLED_MS: u32 = 1000;
 /// Memory of a space for a save: the reserve, a buffer, and threads.
 pub(crate) const MEMORY_BYTES: usize = RESERVE_BYTES + (1 << 20);
 
@@ -132,7 +134,11 @@ impl NetSpace {
     fn deadline(&self, image: bool) -> Deadline {
         let server = &self.session.server;
         if self.inner.marked.load(Ordering::Relaxed) {
-            return Deadline::in_ms(server.timeout_ms);
+            // One that stands still is asked again when tasks are thawed.
+            return match engine::has_stalled() {
+                true => Deadline::in_ms(STALLED_MS.min(server.timeout_ms)),
+                false => Deadline::in_ms(server.timeout_ms),
+            };
         }
         let saves = self.inner.reserved.lock().is_some();
         self.inner.marked.store(image && saves, Ordering::Relaxed);
