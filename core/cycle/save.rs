@@ -196,16 +196,17 @@ impl Save {
     ///
     /// `ETIMEDOUT` when it does not, I/O errors; the reason is recorded.
     pub(super) fn probe(&self, engine: &Engine) -> Result {
-        let most_ms = patience::limit_s().saturating_mul(1000).min(PROBE_MS);
-        self.space.probe(most_ms).map_err(|e| {
-            if e == errno::error(errno::ETIMEDOUT) {
-                engine.progress.stall();
-            }
-            engine.fail(
-                e,
-                format_args!("the storage does not answer now that all is frozen"),
-            )
-        })
+        self.space
+            .probe(patience::at_most_ms(PROBE_MS))
+            .map_err(|e| {
+                if e == errno::error(errno::ETIMEDOUT) {
+                    engine.progress.stall();
+                }
+                engine.fail(
+                    e,
+                    format_args!("the storage does not answer now that all is frozen"),
+                )
+            })
     }
 
     /// Copies the pages. One CPU, interrupts off; see
@@ -413,7 +414,13 @@ impl Save {
             State::Empty if self.bystanders.any() => State::Failed,
             _ => next,
         };
-        if let Err(e) = engine.report.aside(|| self.advance(first)) {
+        let told = self.superblock.advance(first).map_err(Error::from);
+        let told = told.and_then(|()| match engine.progress.has_stalled() {
+            // It would only be waited for again, and tasks are frozen.
+            true => Err(errno::error(errno::ETIMEDOUT)),
+            false => engine.report.aside(|| self.record(Signature::Own)),
+        });
+        if let Err(e) = told {
             if self.marked {
                 marked::later(engine, e);
             }
