@@ -123,7 +123,11 @@ pub fn choose(vm: &mut Vm, target: &str) -> Result<()> {
 }
 
 /// A machine that has booted and is ready to hibernate to `target`.
-fn ready(lab: &Lab, target: &str) -> Result<Vm> {
+///
+/// # Errors
+///
+/// When something of that fails.
+pub fn ready(lab: &Lab, target: &str) -> Result<Vm> {
     let mut vm = machine(lab, target, STATIC);
     make_ready(&mut vm, target)?;
     Ok(vm)

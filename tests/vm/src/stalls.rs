@@ -6,13 +6,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use dormouse_vm::agent::Progress;
-use dormouse_vm::{Arrival, Output, Vm};
+use dormouse_vm::{Arrival, Vm};
 
+use crate::netblock::servers::Server;
 use crate::steps::{
     boot_fresh, expect_result, expect_type, get, prepare, refused, resume, set, there_and_back,
     FOLDER,
 };
 use crate::{Lab, Scenario};
+
+mod brake;
+mod places;
+
+pub use brake::Brake;
 
 /// The scenarios of this file.
 pub const SCENARIOS: &[Scenario] = &[
@@ -21,7 +27,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "the disk stops while the image is written: the machine goes on, and the disk later",
         stalled_save,
     ),
-    Scenario::long(
+    Scenario::new(
         "stalled-prepare",
         "the disk stops before the snapshot: that is found out, and nothing is saved",
         stalled_prepare,
@@ -36,6 +42,21 @@ pub const SCENARIOS: &[Scenario] = &[
         "the disk stops while the image is loaded: the boot goes on, and the image is kept",
         stalled_load,
     ),
+    Scenario::long(
+        "stalled-server",
+        "a server stops while an image is written, and while it is loaded: it is named",
+        places::server,
+    ),
+    Scenario::long(
+        "slow-server",
+        "a server with a delay for each write is waited for, but not for too long",
+        places::delays,
+    ),
+    Scenario::long(
+        "stalled-file",
+        "the disk of the file of the image stops: the machine goes on, and other disks with it",
+        places::file,
+    ),
     Scenario::new(
         "io-timeout",
         "the setting io_timeout takes a number of seconds",
@@ -49,29 +70,10 @@ pub const PATIENCE: u64 = 4;
 pub const REST: Duration = Duration::from_secs(5);
 /// Bytes in a second of a disk that is slow enough to be stopped at some point.
 const SLOW: u64 = 4 << 20;
+/// Stops the first disk.
+const DISK: Brake = Brake::Disk(0);
 /// How long a step of a scenario may take.
 const LONG: Duration = Duration::from_secs(120);
-/// One byte in a second: nothing that was begun comes to an end.
-const STOPPED: u64 = 1;
-
-/// Stops disk `disk` of a machine.
-///
-/// # Errors
-///
-/// When QEMU does not.
-pub fn stop(vm: &mut Vm, disk: usize) -> Result<()> {
-    vm.qmp()?.throttle(disk, STOPPED)
-}
-
-/// Lets disk `disk` go on.
-///
-/// # Errors
-///
-/// When QEMU does not.
-pub fn go_on(vm: &mut Vm, disk: usize) -> Result<()> {
-    vm.qmp()?.throttle(disk, 0)
-}
-
 /// A machine as [`Lab::sleepy`] that waits [`PATIENCE`] for its disk.
 ///
 /// # Errors
@@ -83,13 +85,29 @@ pub fn sleepy(lab: &Lab) -> Result<Vm> {
     Ok(vm)
 }
 
+/// The same with a disk that is on a server, which stops it.
+///
+/// # Errors
+///
+/// When something of that fails.
+pub fn served(lab: &Lab) -> Result<(Vm, Brake)> {
+    let server = Server::qemu("512M", &["--shared=2"])?;
+    server.as_disk().mkswap()?;
+    let mut vm = lab.small().other_disk(server.as_disk());
+    vm.boot()?;
+    vm.run("swapon /dev/vda")?;
+    prepare(&mut vm)?;
+    set(&mut vm, "io_timeout", &PATIENCE.to_string())?;
+    Ok((vm, Brake::Server(server)))
+}
+
 /// Waits until the log says `text` after line `from`.
 fn reach(vm: &Vm, text: &str, from: usize) -> Result<()> {
     vm.log()?.wait_for(text, from, LONG).map(drop)
 }
 
 /// Waits for the end of command `seq`, which fails, `most` after `since`.
-fn back(vm: &mut Vm, seq: u64, since: Instant, most: Duration) -> Result<Output> {
+fn back(vm: &mut Vm, seq: u64, since: Instant, most: Duration) -> Result<()> {
     let output = match vm.wait(seq, LONG, |_| {})? {
         Progress::Done(output) => output,
         other => bail!("the command did not come back: {other:?}"),
@@ -101,7 +119,18 @@ fn back(vm: &mut Vm, seq: u64, since: Instant, most: Duration) -> Result<Output>
         "the machine went on after {} ms",
         took.as_millis()
     );
-    Ok(output)
+    Ok(())
+}
+
+/// Begins a save, stops its storage when the log says `text`, and waits until the
+/// machine goes on.
+fn stop_at(vm: &mut Vm, brake: &Brake, text: &str) -> Result<()> {
+    let from = vm.log()?.len();
+    let seq = vm.send("echo disk > /sys/power/state")?;
+    reach(vm, text, from)?;
+    brake.stop(vm)?;
+    let most = Duration::from_secs(PATIENCE) + REST;
+    back(vm, seq, Instant::now(), most).with_context(|| text.to_string())
 }
 
 /// Checks that nothing is lost: the workload, and the swap area, whose slots come
@@ -136,20 +165,14 @@ fn stalled_save(lab: &Lab) -> Result<()> {
     let swaps = vm.run("cat /proc/swaps")?;
     for text in ["write: 10%", "write: 60%"] {
         vm.qmp()?.throttle(0, SLOW)?;
-        let from = vm.log()?.len();
-        let seq = vm.send("echo disk > /sys/power/state")?;
-        reach(&vm, text, from)?;
-        stop(&mut vm, 0)?;
-        let since = Instant::now();
-        let most = Duration::from_secs(PATIENCE) + REST;
-        back(&mut vm, seq, since, most).context(text)?;
-        let result = expect_result(&mut vm, -110, &["vda stands still", "within 4 s"])?;
-        ensure!(
-            result.contains(" write "),
-            "it ended in another step: {result}"
-        );
+        stop_at(&mut vm, &DISK, text)?;
+        expect_result(
+            &mut vm,
+            -110,
+            &[" write ", "vda stands still", "within 4 s"],
+        )?;
         // What was under way comes back now.
-        go_on(&mut vm, 0)?;
+        DISK.go_on(&mut vm)?;
         is_whole(&mut vm, &swaps)?;
     }
     vm.run("swapoff /dev/vda && swapon /dev/vda")?;
@@ -158,7 +181,8 @@ fn stalled_save(lab: &Lab) -> Result<()> {
 }
 
 fn stalled_prepare(lab: &Lab) -> Result<()> {
-    let mut vm = sleepy(lab)?;
+    // QEMU's limits alone would let the next request through when they change.
+    let (mut vm, server) = served(lab)?;
     let swaps = vm.run("cat /proc/swaps")?;
     for (text, step, sentence) in [
         // The superblock is written after that.
@@ -171,15 +195,10 @@ fn stalled_prepare(lab: &Lab) -> Result<()> {
     ] {
         // Two seconds for a block, so that it can be stopped before the next one.
         vm.qmp()?.throttle(0, 2048)?;
-        let from = vm.log()?.len();
-        let seq = vm.send("echo disk > /sys/power/state")?;
-        reach(&vm, text, from)?;
-        stop(&mut vm, 0)?;
-        let since = Instant::now();
-        let most = Duration::from_secs(PATIENCE) + REST;
-        back(&mut vm, seq, since, most).context(text)?;
+        stop_at(&mut vm, &server, text)?;
         expect_result(&mut vm, -110, &[step, sentence])?;
-        go_on(&mut vm, 0)?;
+        server.go_on(&mut vm)?;
+        vm.qmp()?.throttle(0, 0)?;
         is_whole(&mut vm, &swaps)?;
     }
     there_and_back(&mut vm)?;
@@ -213,7 +232,7 @@ fn stalled_abort(lab: &Lab) -> Result<()> {
     let from = vm.log()?.len();
     let seq = vm.send("echo disk > /sys/power/state")?;
     reach(&vm, "write: 10%", from)?;
-    stop(&mut vm, 0)?;
+    DISK.stop(&mut vm)?;
     reach(&vm, "write: asked to stop", from)?;
     let since = Instant::now();
     // Not the minute that a disk may take otherwise.
@@ -224,7 +243,7 @@ fn stalled_abort(lab: &Lab) -> Result<()> {
         &["stopped on request", "vda, which stands still"],
     )?;
     set(&mut vm, "keep_running", "")?;
-    go_on(&mut vm, 0)?;
+    DISK.go_on(&mut vm)?;
     is_whole(&mut vm, &swaps)?;
     there_and_back(&mut vm)?;
     vm.assert_clean()
@@ -245,7 +264,7 @@ fn stalled_load(lab: &Lab) -> Result<()> {
     reach(&vm, "Run /init", 0)?;
     vm.qmp()?.throttle(0, SLOW)?;
     reach(&vm, "load: 20%", 0)?;
-    stop(&mut vm, 0)?;
+    DISK.stop(&mut vm)?;
     let since = Instant::now();
     let arrival = vm.arrive(LONG)?;
     let took = since.elapsed();
@@ -256,7 +275,7 @@ fn stalled_load(lab: &Lab) -> Result<()> {
         took.as_millis()
     );
     expect_result(&mut vm, -110, &["vda stands still", "the image is kept"])?;
-    go_on(&mut vm, 0)?;
+    DISK.go_on(&mut vm)?;
     // What the disk still had to read is read now; nothing uses it.
     std::thread::sleep(Duration::from_secs(1));
     vm.assert_clean()?;

@@ -130,7 +130,8 @@ enum Task {
     Flips(&'static str, u64),
     Cycles(u64),
     Held(u64),
-    Stalls(u64),
+    /// Which batch, and how many.
+    Stalls(u64, u64),
     Long(Scenario),
 }
 
@@ -164,7 +165,7 @@ impl Job {
             Task::Held(count) => {
                 format!("{count} long saves while filesystems are written to")
             }
-            Task::Stalls(count) => format!("{count} saves to a disk that stops"),
+            Task::Stalls(_, count) => format!("{count} saves to a storage that stops"),
             Task::Long(scenario) => scenario.about.to_string(),
         }
     }
@@ -197,7 +198,7 @@ impl Job {
             Task::Flips(_, count) => counts.encrypted.plan(*count),
             Task::Cycles(count) => counts.cycles.plan(*count),
             Task::Held(count) => counts.held.plan(*count),
-            Task::Stalls(count) => counts.stalls.plan(*count),
+            Task::Stalls(_, count) => counts.stalls.plan(*count),
             Task::Long(_) => counts.long.plan(1),
         }
     }
@@ -212,7 +213,7 @@ impl Job {
             }
             Task::Cycles(count) => cycles::run(lab, *count, counts),
             Task::Held(count) => held::run(lab, *count, counts),
-            Task::Stalls(count) => stalls::run(lab, &mut random, *count, counts),
+            Task::Stalls(number, count) => stalls::run(lab, &mut random, *number, *count, counts),
             Task::Long(scenario) => (scenario.run)(&lab.of(scenario)?).map(|()| counts.long.good()),
         }
     }
@@ -236,7 +237,7 @@ pub fn jobs(n: u64) -> Vec<Job> {
     }));
     jobs.extend(batches(n).map(|(number, count)| {
         let name = format!("stalls-{number}");
-        Job::new(name, Task::Stalls(count), (3 << 32) + number)
+        Job::new(name, Task::Stalls(number, count), (3 << 32) + number)
     }));
     jobs.extend(combinations::groups(n).into_iter().map(|group| {
         let name = format!("combinations-{group}");

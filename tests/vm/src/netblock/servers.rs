@@ -9,7 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
-use nix::sys::signal::{killpg, Signal};
+use dormouse_vm::disk::Disk;
+use nix::sys::signal::{kill, killpg, Signal};
 use nix::unistd::Pid;
 
 /// Name of the export of a [`Server`] that has one.
@@ -224,6 +225,36 @@ impl Server {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Lets it stand still: it keeps its connections, and answers nothing.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn go_on(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        // What setpriv has started is the same process; nbd-server is not.
+        let child = self.child.as_ref().context("the server does not run")?;
+        Ok(kill(Pid::from_raw(child.id().try_into()?), signal)?)
+    }
+
+    /// Its disk as one of a machine that does not know of the server.
+    pub fn as_disk(&self) -> Disk {
+        let (address, port) = (self.address, self.port);
+        Disk::served(&self.disk, &format!("nbd://{address}:{port}/{EXPORT}"))
     }
 
     /// The port where it listens.
