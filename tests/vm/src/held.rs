@@ -13,7 +13,7 @@ use dormouse_host::image::superblock::State;
 use dormouse_vm::{Disk, Hibernated, Vm};
 
 use crate::files::host;
-use crate::stalls::{go_on, stop, PATIENCE};
+use crate::stalls::{Brake, PATIENCE};
 use crate::steps::{
     expect_result, expect_type, prepare, resume, set, there_and_back, with_program, FOLDER,
 };
@@ -400,9 +400,9 @@ fn both_stuck(lab: &Lab) -> Result<()> {
     let seq = vm.send("echo disk > /sys/power/state")?;
     let frozen = "Freezing user space processes completed";
     vm.log()?.wait_for(frozen, from, Duration::from_secs(60))?;
-    stop(&mut vm, 1)?;
+    Brake::Disk(1).stop(&mut vm)?;
     until_recorded(&vm, 0)?;
-    stop(&mut vm, 0)?;
+    Brake::Disk(0).stop(&mut vm)?;
     let progress = vm.wait(seq, Duration::from_secs(90), |_| {})?;
     let output = progress.done("echo disk > /sys/power/state")?;
     ensure!(output.code != 0, "it came back without an error");
@@ -413,8 +413,8 @@ fn both_stuck(lab: &Lab) -> Result<()> {
             .contains("the storage could not be told that the save failed"),
         "the disk of the image has answered"
     );
-    go_on(&mut vm, 0)?;
-    go_on(&mut vm, 1)?;
+    Brake::Disk(0).go_on(&mut vm)?;
+    Brake::Disk(1).go_on(&mut vm)?;
     vm.run("killall writer; sleep 1; rm /ext4/big; guest work verify")?;
     let after = free_kb(&mut vm)?;
     ensure!(
