@@ -172,8 +172,9 @@ pub(super) fn describe(
     }
     let seal = Seal::of(engine, &header)?;
     // What no tag vouches for yet does not refuse an encrypted image, but for what refuses it in
-    // any case and would let it claim more memory than this machine has.
-    let claims_more = facts.ram_pages != uts::ram_pages() || header.may_override();
+    // any case and would let it claim far more memory than this machine has.
+    let ram_most = uts::ram_pages().saturating_mul(2);
+    let claims_more = facts.ram_pages > ram_most || header.may_override();
     if !seal.vouches() || claims_more {
         suits(engine, &header)?;
     }
