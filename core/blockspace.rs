@@ -137,9 +137,15 @@ impl BlockSpace {
         for device in self.devices.iter() {
             device.probe(0, &mut block, ms).map_err(|e| {
                 let name = device.name();
+                if e == errno::error(errno::ECANCELED) {
+                    return engine::fail(
+                        e,
+                        format_args!("stopped on request, without waiting for {name}, which stands still"),
+                    );
+                }
                 let why = match e == errno::error(errno::ETIMEDOUT) {
                     true => "does not answer now that all is frozen: what serves it is frozen, too (a loop device, or a server of this machine); choose another target",
-                    false => "can not be read any more",
+                    false => "cannot be read any more",
                 };
                 engine::fail(e, format_args!("{name} {why}"))
             })?;

@@ -139,13 +139,13 @@ fn settle() -> Result {
     Ok(())
 }
 
-/// Begins to look for tasks that refuse to freeze. May sleep.
+/// Begins to look for tasks that do not freeze. May sleep.
 fn look_out(engine: &Engine) -> Option<Lookout> {
     let lookout = Lookout::begin();
     lookout
         .inspect_err(|e| {
             engine.report.warn(format_args!(
-                "a task that refuses to freeze could not be named ({})",
+                "a task that does not freeze could not be named ({})",
                 e.to_errno()
             ))
         })
@@ -160,6 +160,14 @@ fn say_why(engine: &Engine, error: Error, lookout: Option<&Lookout>) {
         return;
     }
     let step = engine.progress.step();
+    // Between the two hooks the kernel does nothing but freeze its own threads.
+    if error == EBUSY && step == Step::Prepare {
+        engine.fail(
+            error,
+            format_args!("the kernel's own work does not freeze, or a wakeup event came: the kernel log lists what is not finished after \"Showing freezable workqueues\""),
+        );
+        return;
+    }
     engine.fail(
         error,
         format_args!(

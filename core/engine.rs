@@ -7,6 +7,8 @@
 use crate::errno;
 use crate::freezer::{Freezer, Kept, MOST_KEPT};
 #[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+use crate::image::ImageId;
 use crate::keyslot::{Configured, KEY_MAX};
 use crate::progress::{Progress, Step};
 use crate::registry::{self, Pinned};
@@ -140,6 +142,9 @@ pub struct Requests {
     pub named: Text<TARGET_MAX>,
     /// How the save under way, or the next one, is to end.
     pub after_save: AfterSave,
+    /// The image whose mark is being taken off in the background.
+    #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+    pub(crate) unmark: Option<ImageId>,
 }
 
 /// The engine.
@@ -187,6 +192,8 @@ impl Engine {
                 resume: None,
                 named: Text::new(),
                 after_save: AfterSave::Mode,
+                #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+                unmark: None,
             }, "dormouse::requests"),
             report <- Report::new(&PROGRESS),
             progress: &PROGRESS,

@@ -122,7 +122,7 @@ impl Patience {
     /// # Errors
     ///
     /// `ECANCELED` when nothing came since the cycle was asked to stop,
-    /// `ETIMEDOUT` when nothing came for too long; see [`blame`].
+    /// `ETIMEDOUT` when nothing came for too long; see [`Patience::blame`].
     pub fn check(&mut self) -> Result {
         if ms_since(self.moved_at) > u64::from(self.limit_ms) {
             return Err(errno::error(errno::ETIMEDOUT));
@@ -141,25 +141,35 @@ impl Patience {
             true => Err(errno::error(errno::ETIMEDOUT)),
         }
     }
-}
 
-/// Records why waiting for `who` came to an end with `error`, when that is of
-/// [`Patience::check`]; other errors are left to the caller. Returns `error`.
-/// May sleep.
-pub fn blame(error: Error, who: fmt::Arguments<'_>) -> Error {
-    let kept = if loads() { "; the image is kept" } else { "" };
-    if error == errno::error(errno::ETIMEDOUT) {
-        let seconds = limit_s();
-        return engine::fail(
-            error,
-            format_args!("{who} stands still: nothing that was asked of it was done within {seconds} s (io_timeout){kept}"),
-        );
+    /// Records why waiting for `who` came to an end with `error`, when that is of
+    /// [`Patience::check`]; other errors are left to the caller. Returns `error`.
+    /// May sleep.
+    pub fn blame(&self, error: Error, who: fmt::Arguments<'_>) -> Error {
+        let kept = match loads() {
+            true => "; the image is kept",
+            false => "",
+        };
+        if error == errno::error(errno::ETIMEDOUT) {
+            let seconds = self.seconds();
+            // A cycle that is to stop waits less.
+            let setting = match seconds >= u64::from(limit_s()) {
+                true => " (io_timeout)",
+                false => "",
+            };
+            return engine::fail(
+                error,
+                format_args!("{who} stands still: nothing that was asked of it was done within {seconds} s{setting}{kept}"),
+            );
+        }
+        if error == errno::error(errno::ECANCELED) {
+            return engine::fail(
+                error,
+                format_args!(
+                    "stopped on request, without waiting for {who}, which stands still{kept}"
+                ),
+            );
+        }
+        error
     }
-    if error == errno::error(errno::ECANCELED) {
-        return engine::fail(
-            error,
-            format_args!("stopped on request, without waiting for {who}, which stands still{kept}"),
-        );
-    }
-    error
 }

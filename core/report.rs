@@ -11,9 +11,12 @@
 #![forbid(unsafe_code)]
 
 use crate::observer::Event;
+use crate::pace::Pace;
 use crate::progress::{Progress, Step};
+use crate::sys::{thread, time};
 use crate::text::Text;
 use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering};
 use kernel::prelude::*;
 #[cfg(CONFIG_DORMOUSE_KUNIT_TEST)]
 use kernel::sync::Arc;
@@ -60,7 +63,14 @@ pub struct Report {
     #[pin]
     last: Mutex<Outcome>,
     progress: &'static Progress,
+    /// The thread in the background, 0 for none.
+    background: AtomicU32,
+    /// How often something is said of it.
+    pace: Pace,
 }
+
+/// How often something may be said of what goes on in the background.
+const MURMUR_NS: u64 = 60_000_000_000;
 
 impl Report {
     /// No outcome yet; steps are taken from `progress`.
@@ -68,6 +78,8 @@ impl Report {
         pin_init!(Self {
             last <- new_mutex!(Outcome::new(), "dormouse::report"),
             progress,
+            background: AtomicU32::new(0),
+            pace: Pace::every(MURMUR_NS),
         })
     }
 
@@ -92,6 +104,10 @@ impl Report {
     /// Records why the cycle fails, unless a reason is there already, and
     /// returns `error`. May sleep.
     pub fn fail(&self, error: Error, why: fmt::Arguments<'_>) -> Error {
+        if self.is_background() {
+            self.murmur(why);
+            return error;
+        }
         let outcome = Outcome {
             errno: error.to_errno(),
             step: self.progress.step(),
@@ -117,6 +133,9 @@ impl Report {
     /// Says that something is not as it should be, and does not stop the
     /// cycle. May sleep.
     pub fn warn(&self, what: fmt::Arguments<'_>) {
+        if self.is_background() {
+            return self.murmur(what);
+        }
         let sentence = Text::<SENTENCE>::format_plain(what);
         pr_warn!("{}\n", sentence);
         let step = self.progress.step();
@@ -149,6 +168,26 @@ impl Report {
         let result = f();
         *self.last.lock() = before;
         result
+    }
+
+    /// Runs `f` in a thread that works beside cycles and whatever else leaves an
+    /// outcome: what it says meanwhile is in the log alone, and once in a minute,
+    /// since it tries again and again. One thread at a time. May sleep.
+    pub fn in_background<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.background.store(thread::id(), Ordering::Relaxed);
+        let result = f();
+        self.background.store(0, Ordering::Relaxed);
+        result
+    }
+
+    fn is_background(&self) -> bool {
+        self.background.load(Ordering::Relaxed) == thread::id()
+    }
+
+    fn murmur(&self, what: fmt::Arguments<'_>) {
+        if self.pace.is_due(time::monotonic_ns()) {
+            pr_notice!("in the background: {}\n", what);
+        }
     }
 
     /// Records why the cycle fails, also where a reason is there already: what

@@ -228,6 +228,12 @@ pub trait Space: Send + Sync {
         Ok(())
     }
 
+    /// Whether the place was removed: nothing reaches it any more through this
+    /// space, even if it comes back. Any context.
+    fn is_gone(&self) -> bool {
+        false
+    }
+
     /// Returns when all completed writes are on the medium. May sleep, as all
     /// that follows, for no longer than a [`Patience`](crate::patience::Patience).
     ///

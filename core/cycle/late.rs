@@ -9,10 +9,10 @@
 
 #![forbid(unsafe_code)]
 
-use super::marked::Marked;
+use super::marked::{self, Marked};
 use super::plan::Plan;
 use crate::engine::{self, Engine};
-use crate::errno;
+use crate::image::ImageId;
 use crate::sys::thread::Thread;
 use crate::sys::time;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +20,9 @@ use kernel::prelude::*;
 
 /// Pause between two attempts.
 const PAUSE_MS: u32 = 1000;
+
+/// How long to wait for the last attempt when there is no need for another one.
+const END_MS: u32 = 3000;
 
 /// Somebody is trying.
 static TRYING: AtomicBool = AtomicBool::new(false);
@@ -47,18 +50,14 @@ pub(super) fn go_on(mut marked: Marked, plan: Option<&Plan>) {
     if let Some(plan) = plan {
         plan.stay_loaded();
     }
+    let id = marked.image_id();
+    if let Ok(engine) = engine::get() {
+        engine.requests(|r| r.unmark = Some(id));
+    }
     TRYING.store(true, Ordering::Release);
     let trying = Thread::spawn(kernel::c_str!("dormouse_unmark"), move || {
-        loop {
-            match engine::get().and_then(|e| marked.attempt(e)) {
-                Ok(_) => {
-                    pr_notice!("the mark of the image was taken off the storage after all\n");
-                    break;
-                }
-                // The mark is that of another image by now.
-                Err(e) if e == errno::error(errno::ESTALE) => break,
-                Err(_) => time::sleep_ms(PAUSE_MS),
-            }
+        if let Ok(engine) = engine::get() {
+            keep_trying(engine, &mut marked, id);
         }
         drop(marked);
         TRYING.store(false, Ordering::Release);
@@ -66,5 +65,48 @@ pub(super) fn go_on(mut marked: Marked, plan: Option<&Plan>) {
     match trying {
         Ok(thread) => thread.leave(),
         Err(_) => TRYING.store(false, Ordering::Release),
+    }
+}
+
+fn keep_trying(engine: &Engine, marked: &mut Marked, id: ImageId) {
+    while engine.requests(|r| r.unmark == Some(id)) {
+        match engine.report.in_background(|| marked.attempt(engine)) {
+            Ok(_) => {
+                pr_notice!("the mark of the image was taken off the storage after all\n");
+                return;
+            }
+            // The mark is that of another image by now.
+            Err(e) if marked::is_foreign(e) => return,
+            Err(_) if marked.is_gone() => {
+                engine.report.warn(format_args!(
+                    "the storage of the image was removed with the mark of the image on it: erase the image when it is back, before any boot that may resume"
+                ));
+                return;
+            }
+            Err(_) => time::sleep_ms(PAUSE_MS),
+        }
+    }
+}
+
+/// Somebody has erased the image `id`: there is nothing left to do for who tries to
+/// take its mark off. Waits a moment for that. Nothing is frozen. May sleep.
+pub(super) fn erased(id: &ImageId) {
+    let Ok(engine) = engine::get() else {
+        return;
+    };
+    let ours = engine.requests(|r| {
+        let ours = r.unmark == Some(*id);
+        r.unmark = r.unmark.filter(|_| !ours);
+        ours
+    });
+    if !ours {
+        return;
+    }
+    let pause = 100;
+    for _ in 0..END_MS / pause {
+        if !TRYING.load(Ordering::Acquire) {
+            return;
+        }
+        time::sleep_ms(pause);
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Looks for tasks that refuse to freeze, and says what they wait for.
+//! Looks for tasks that do not freeze, and says what they wait for.
 //!
 //! The kernel's freezer says nothing but `EBUSY`, and thaws all tasks before it
 //! does. So a kernel thread looks while they are being frozen, and remembers

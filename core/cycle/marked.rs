@@ -15,6 +15,7 @@ use super::save::Save;
 use crate::engine::Engine;
 use crate::errno;
 use crate::image::superblock::Figures;
+use crate::image::ImageId;
 use crate::progress::Step;
 use crate::sys::time;
 use kernel::prelude::*;
@@ -36,7 +37,7 @@ const PAUSE_MS: u32 = 1000;
 const HELD_NS: u64 = 5_000_000_000;
 
 /// What to do about an image whose mark stays.
-const STALE: &str = "the image is older than the system by now and must not be resumed: write \"erase\" to /sys/power/hibernate/image, and boot with noresume until that has worked";
+const STALE: &str = "the image is older than the system by now and must not be resumed: that is tried on, and no save begins before it has worked. Or write \"erase\" to /sys/power/hibernate/image; until then boot with noresume, and there write its place to target first";
 
 /// Says that this is the restored kernel, and what the kernels that saved and
 /// loaded it left for it. May sleep.
@@ -142,6 +143,9 @@ impl Marked {
             ));
             return;
         }
+        if is_foreign(e) {
+            return self.say_foreign(engine);
+        }
         let what = match self {
             Marked::Undone(_) => "the save was undone, but",
             Marked::Restored(_) => "the system is back, but",
@@ -152,14 +156,43 @@ impl Marked {
                 "{what} the mark of the image could not be taken off the storage: {STALE}"
             ),
         );
-        if !is_foreign(e) {
-            late::go_on(self, plan);
+        late::go_on(self, plan);
+    }
+
+    fn say_foreign(&self, engine: &Engine) {
+        match self {
+            Marked::Undone(_) => engine.report.warn(format_args!(
+                "the place of the image belongs to something else by now: there is no image of this system there, and nothing to do about it"
+            )),
+            Marked::Restored(_) => engine.report.succeed(
+                Step::Resumed,
+                format_args!(
+                    "the system is back; the place of its image belongs to something else by now, and there is nothing to do about that"
+                ),
+            ),
         }
+    }
+
+    fn save(&self) -> &Save {
+        match self {
+            Marked::Undone(save) | Marked::Restored(save) => save,
+        }
+    }
+
+    /// Which image it is.
+    pub(super) fn image_id(&self) -> ImageId {
+        self.save().image_id()
+    }
+
+    /// Whether the storage was removed, so that this cannot work any more. Any
+    /// context.
+    pub(super) fn is_gone(&self) -> bool {
+        self.save().space().is_gone()
     }
 }
 
 /// Whether another image is there by now, and no mark of ours.
-fn is_foreign(e: Error) -> bool {
+pub(super) fn is_foreign(e: Error) -> bool {
     e == errno::error(errno::ESTALE)
 }
 

@@ -7,7 +7,7 @@
 
 use super::mounts::{self, Trust};
 use super::seal::{self, Seal};
-use super::{bystanders, get_superblock, passed, retire};
+use super::{bystanders, get_superblock, late, passed, retire};
 use crate::engine::Engine;
 use crate::errno;
 use crate::image::commit::Commit;
@@ -331,7 +331,9 @@ pub fn erase(place: Place<'_>) -> Result {
     let (mut sb, signature) = get_superblock(&*space)?.ok_or(ENODEV)?;
     // Otherwise its blocks may be somebody else's by now.
     let whole = sb.state.is_image() && signature == Signature::Image;
+    let id = sb.image_id;
     retire(&space, &mut sb)?;
+    late::erased(&id);
     let overwritten = match whole {
         true => overwrite(&space),
         false => Ok(()),

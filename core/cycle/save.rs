@@ -174,6 +174,11 @@ impl Save {
         Ok(save)
     }
 
+    /// Which image it makes.
+    pub(super) fn image_id(&self) -> ImageId {
+        self.superblock.image_id
+    }
+
     /// The storage of this save.
     pub(super) fn space(&self) -> Arc<dyn Space> {
         self.space.clone()
@@ -196,17 +201,21 @@ impl Save {
     ///
     /// `ETIMEDOUT` when it does not, I/O errors; the reason is recorded.
     pub(super) fn probe(&self, engine: &Engine) -> Result {
-        self.space
-            .probe(patience::at_most_ms(PROBE_MS))
-            .map_err(|e| {
-                if e == errno::error(errno::ETIMEDOUT) {
-                    engine.progress.stall();
-                }
-                engine.fail(
-                    e,
-                    format_args!("the storage does not answer now that all is frozen"),
-                )
-            })
+        let most_ms = patience::at_most_ms(PROBE_MS);
+        self.space.probe(most_ms).map_err(|e| {
+            if e == errno::error(errno::ETIMEDOUT) {
+                engine.progress.stall();
+            }
+            let who = self.space.waits_for();
+            let who = match who.is_empty() {
+                true => "the storage",
+                false => who.as_str(),
+            };
+            engine.fail(
+                e,
+                format_args!("{who} does not answer now that all is frozen: what serves it may be frozen, too; choose another target"),
+            )
+        })
     }
 
     /// Copies the pages. One CPU, interrupts off; see

@@ -46,7 +46,7 @@ pub enum State {
     Writing = 1,
     /// The image is complete and waits to be resumed.
     Committed = 2,
-    /// A resume of the image has begun. Found after a boot: the attempt did not succeed.
+    /// A resume of the image has begun. Found after a boot: how it ended is not known.
     Resuming = 3,
     /// The machine runs on from this image, which must not be resumed again.
     Consumed = 4,

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::engine;
-use crate::patience::{self, Patience};
+use crate::patience::Patience;
 use crate::storage::Space;
 use crate::sys::ioq::IoQueue;
 use kernel::prelude::*;
@@ -52,7 +52,7 @@ impl<'a> Watch<'a> {
             true => "the storage",
             false => who.as_str(),
         };
-        let error = patience::blame(error, format_args!("{who}"));
+        let error = self.patience.blame(error, format_args!("{who}"));
         self.queue.give_up();
         if let Ok(engine) = engine::get() {
             engine.progress.stall();

@@ -151,6 +151,13 @@ impl BlockDevice {
         unsafe { ffi::dormouse_bdev_read_only(self.raw()) }
     }
 
+    /// True when the device was removed: nothing reaches it any more, even if the disk comes back.
+    /// Any context.
+    pub fn is_gone(&self) -> bool {
+        // SAFETY: By the type invariants the handle is valid.
+        unsafe { ffi::dormouse_bdev_gone(self.raw()) }
+    }
+
     /// The kernel's name of the device, such as `vda2`. Any context.
     pub fn name(&self) -> Text<32> {
         let mut room = [0u8; 32];
@@ -167,8 +174,9 @@ impl BlockDevice {
     /// end of the device, or the error of the device, in general `EIO`. `ETIMEDOUT` or `ECANCELED`,
     /// with the reason recorded, when the device [stands still](crate::patience).
     pub fn read(&self, offset: u64, dst: &mut [u8]) -> Result {
-        self.read_patiently(offset, dst, &mut Patience::new())
-            .map_err(|e| self.blame(e))
+        let mut patience = Patience::new();
+        self.read_patiently(offset, dst, &mut patience)
+            .map_err(|e| self.blame(e, &patience))
     }
 
     /// As [`BlockDevice::read`], but waits no longer than `timeout_ms`, of which a save takes [what it
@@ -217,7 +225,7 @@ impl BlockDevice {
             // SAFETY: By the type invariants the handle is valid.
             unsafe { ffi::dormouse_bdev_forget(self.raw(), offset, src.len()) };
         }
-        result.map_err(|e| self.blame(e))
+        result.map_err(|e| self.blame(e, &patience))
     }
 
     /// Sectors written and discarded since boot, by everybody, as far as the device counts them.
@@ -251,9 +259,10 @@ impl BlockDevice {
     pub fn flush(&self) -> Result {
         let op = ffi::dormouse_transfer_op_DORMOUSE_FLUSH;
         let (none, nowhere) = (ptr::null(), ptr::null_mut());
+        let mut patience = Patience::new();
         // SAFETY: A flush has no data.
-        unsafe { self.transfer(op, 0, none, nowhere, 0, &mut Patience::new()) }
-            .map_err(|e| self.blame(e))
+        unsafe { self.transfer(op, 0, none, nowhere, 0, &mut patience) }
+            .map_err(|e| self.blame(e, &patience))
     }
 
     /// Finds out whether the device answers within `timeout_ms`: reads what is at `offset` and lets
@@ -318,8 +327,8 @@ impl BlockDevice {
     }
 
     /// Records why a transfer was given up; other errors are the caller's.
-    fn blame(&self, error: Error) -> Error {
-        crate::patience::blame(error, format_args!("{}", self.name()))
+    fn blame(&self, error: Error, patience: &Patience) -> Error {
+        patience.blame(error, format_args!("{}", self.name()))
     }
 }
 

@@ -104,6 +104,7 @@ u32 dormouse_bdev_dev(const struct dormouse_bdev *dev);
 u64 dormouse_bdev_bytes(const struct dormouse_bdev *dev);
 u32 dormouse_bdev_block_bytes(const struct dormouse_bdev *dev);
 bool dormouse_bdev_read_only(const struct dormouse_bdev *dev);
+bool dormouse_bdev_gone(const struct dormouse_bdev *dev);
 void dormouse_bdev_name(const struct dormouse_bdev *dev, char *name, size_t size);
 u32 dormouse_bdev_pending(const struct dormouse_bdev *dev);
 void dormouse_request_begin(struct dormouse_iobuf *buf);
@@ -187,6 +188,7 @@ void dormouse_gate_close(struct dormouse_gate *gate);
 void dormouse_gate_wait(struct dormouse_gate *gate);
 bool dormouse_gate_wait_within(struct dormouse_gate *gate, u32 ms);
 size_t dormouse_thread_bytes(void);
+u32 dormouse_thread_id(void);
 size_t dormouse_online_cpus(void);
 
 /* shim_net.c */

@@ -332,6 +332,18 @@ bool dormouse_bdev_read_only(const struct dormouse_bdev *dev)
 }
 
 /**
+ * dormouse_bdev_gone - Find out if a device was removed.
+ * @dev: The device.
+ *
+ * Context: Any.
+ * Return: True if nothing reaches it any more, even if the disk comes back.
+ */
+bool dormouse_bdev_gone(const struct dormouse_bdev *dev)
+{
+	return !disk_live(dev->bdev->bd_disk);
+}
+
+/**
  * dormouse_bdev_name - Get the kernel's name of a block device.
  * @dev: The device.
  * @name: Where to put the name, NUL-terminated.

@@ -8,6 +8,7 @@
 #include <linux/err.h>
 #include <linux/jiffies.h>
 #include <linux/kthread.h>
+#include <linux/pid.h>
 #include <linux/refcount.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -201,6 +202,17 @@ bool dormouse_gate_wait_within(struct dormouse_gate *gate, u32 ms)
 size_t dormouse_thread_bytes(void)
 {
 	return THREAD_SIZE + sizeof(struct task_struct);
+}
+
+/**
+ * dormouse_thread_id - Find out which thread this is.
+ *
+ * Context: Process context.
+ * Return: Its number, never 0.
+ */
+u32 dormouse_thread_id(void)
+{
+	return task_pid_nr(current);
 }
 
 /**

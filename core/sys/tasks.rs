@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tasks that refuse to freeze, and the filesystems that they may wait for.
+//! Tasks that do not freeze, and the filesystems that they may wait for.
 //!
 //! C header: [`include/linux/freezer.h`](srctree/include/linux/freezer.h)
 

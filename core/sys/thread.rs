@@ -168,6 +168,12 @@ pub fn thread_bytes() -> usize {
     unsafe { ffi::dormouse_thread_bytes() }
 }
 
+/// Number of the thread that asks, never 0. Process context.
+pub fn id() -> u32 {
+    // SAFETY: Process context is all that is required.
+    unsafe { ffi::dormouse_thread_id() }
+}
+
 /// Number of CPUs that are online. Any context.
 pub fn online_cpus() -> usize {
     // SAFETY: No requirements.

@@ -76,6 +76,10 @@ impl Space for FileSpace {
         self.space.probe(ms)
     }
 
+    fn is_gone(&self) -> bool {
+        self.first.device.is_gone()
+    }
+
     fn flush(&self) -> Result {
         self.space.flush()
     }

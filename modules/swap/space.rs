@@ -160,6 +160,12 @@ impl Space for SwapSpace {
         self.space.probe(ms)
     }
 
+    fn is_gone(&self) -> bool {
+        // That is where the mark is that counts.
+        self.primary()
+            .is_ok_and(|part| part.header.device.is_gone())
+    }
+
     fn flush(&self) -> Result {
         self.space.flush()
     }

@@ -10,13 +10,13 @@ use dormouse_vm::{Arrival, Vm};
 use super::servers::Server;
 use super::{machine, make_ready, ready, STATE, STATIC};
 use crate::power::BEGUN;
-use crate::steps::{boot_fresh, clock, expect_result, get, set, went_on, FOLDER};
+use crate::steps::{boot_fresh, clock, expect_result, get, refused, set, went_on, FOLDER};
 use crate::Lab;
 
 const SOON: Duration = Duration::from_secs(120);
 const AGAIN: &str = "that is tried again when all is thawed";
 const DONE: &str = "the mark of the image was taken off the storage after all";
-const ERASE: &str = "must not be resumed: write \"erase\" to";
+const ERASE: &str = "no save begins before it has worked. Or write \"erase\" to";
 
 /// A machine that gives its server five seconds, with a server.
 fn impatient(lab: &Lab) -> Result<(Vm, Server)> {
@@ -184,5 +184,21 @@ pub fn undone(lab: &Lab) -> Result<()> {
     vm.log()?.wait_for(DONE, from, SOON)?;
     let image = get(&mut vm, "image")?;
     ensure!(!image.contains("committed"), "image: {image}");
+
+    // Or when it was erased on another way, as this one leads nowhere any more.
+    let seq = woken_without(&mut vm, &mut server)?;
+    went_on_awake(&mut vm, seq)?;
+    let background = "in the background: nbd://";
+    vm.log()?.wait_for(background, from, SOON)?;
+    refused(&mut vm, STATE, "Device or resource busy")?;
+    expect_result(&mut vm, -16, &["the mark of the last image is still on"])?;
+    server.move_away()?;
+    set(&mut vm, "target", &server.target())?;
+    expect_state(&mut vm, "committed")?;
+    set(&mut vm, "image", "erase")?;
+    // The attempt that is under way ends first.
+    std::thread::sleep(Duration::from_secs(6));
+    vm.run("echo test_resume > /sys/power/disk && echo disk > /sys/power/state")?;
+    vm.run("guest work verify")?;
     vm.assert_clean()
 }

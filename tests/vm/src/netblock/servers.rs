@@ -131,6 +131,16 @@ impl Server {
         }
     }
 
+    /// Starts it again at another port.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::start`].
+    pub fn move_away(&mut self) -> Result<()> {
+        self.port = free_port()?;
+        self.start()
+    }
+
     /// Starts it again at another address of the loopback.
     ///
     /// # Errors
