@@ -131,12 +131,25 @@ fn retire(space: &Arc<dyn Space>, sb: &mut Superblock) -> Result {
     put_superblock(&**space, sb, Signature::Own)
 }
 
-/// Ends what storages do in the background.
-fn settle() -> Result {
-    for writer in registry::get()?.writers.all()?.iter() {
-        writer.settle();
-    }
-    Ok(())
+/// Ends what storages do in the background, before `step`. May sleep.
+///
+/// # Errors
+///
+/// `ENOMEM`; the reason is recorded, also where no cycle is under way.
+fn settle(engine: &Engine, step: Step) -> Result {
+    engine.report.beside(|| {
+        let writers = registry::get()?.writers.all().inspect_err(|&e| {
+            let before = engine.progress.step();
+            engine.progress.enter(step);
+            engine.fail(
+                e,
+                format_args!("there was no memory to end what writers do in the background"),
+            );
+            engine.progress.enter(before);
+        })?;
+        writers.iter().for_each(|writer| writer.settle());
+        Ok(())
+    })
 }
 
 /// Begins to look for tasks that do not freeze. May sleep.
@@ -197,7 +210,7 @@ impl Hooks for Cycle {
     fn begin(&self) -> Result {
         let engine = engine::get()?;
         // Also for a save by swsusp, which has as little use for it.
-        settle()?;
+        settle(engine, Step::Begin)?;
         let asked = engine.requests(|r| core::mem::take(&mut r.start));
         if !asked && !engine.settings(|s| s.enabled) {
             // A boot with the same setting would not look for an image of swsusp.
@@ -371,7 +384,7 @@ impl Hooks for Cycle {
 
     fn check(&self, resume_file: &CStr, _reset: bool) -> Result {
         let engine = engine::get()?;
-        settle()?;
+        settle(engine, Step::Check)?;
         let before = engine.progress.step();
         engine.progress.clear_abort();
         engine.progress.enter(Step::Check);
