@@ -6,6 +6,7 @@
 //! To add one: write a function in the file where it belongs, and a line in
 //! that file's `SCENARIOS`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -19,6 +20,7 @@ mod cycles;
 mod damage;
 pub mod debian;
 mod encryption;
+pub mod faults;
 mod files;
 mod held;
 mod image;
@@ -45,6 +47,19 @@ pub use encryption::set_key_script;
 pub use netblock::servers;
 pub use steps::with_program;
 
+/// A kernel that a scenario is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kernel {
+    /// The one under test.
+    Tested,
+    /// One that has all modules built in.
+    Builtin,
+    /// One into which failures can be injected, and which looks for leaks.
+    Faults,
+    /// The same, with checks of all accesses to memory.
+    Kasan,
+}
+
 /// One scenario.
 #[derive(Clone, Copy)]
 pub struct Scenario {
@@ -56,8 +71,8 @@ pub struct Scenario {
     pub run: fn(&Lab) -> Result<()>,
     /// Only for `make torture`: it takes long.
     pub torture: bool,
-    /// The kernel under test is one with all modules built in.
-    pub builtin: bool,
+    /// The kernel that it runs on.
+    pub kernel: Kernel,
     /// It uses kbuild's folder of the kernel under test.
     pub build: bool,
 }
@@ -70,7 +85,7 @@ impl Scenario {
             about,
             run,
             torture: false,
-            builtin: false,
+            kernel: Kernel::Tested,
             build: false,
         }
     }
@@ -95,9 +110,14 @@ impl Scenario {
         run: fn(&Lab) -> Result<()>,
     ) -> Self {
         Scenario {
-            builtin: true,
+            kernel: Kernel::Builtin,
             ..Scenario::long(name, about, run)
         }
+    }
+
+    /// The same on another kernel.
+    pub const fn on(self, kernel: Kernel) -> Self {
+        Scenario { kernel, ..self }
     }
 
     /// The same with kbuild's folder of the kernel under test.
@@ -114,9 +134,8 @@ impl Scenario {
 pub struct Lab {
     /// The kernel under test, with its modules and user space.
     pub system: System,
-    /// The same with a kernel that has all modules built in, where a scenario
-    /// needs it.
-    pub builtin: Option<System>,
+    /// The same with other kernels, as far as scenarios need them.
+    pub others: BTreeMap<Kernel, System>,
     /// kbuild's folder of the kernel under test, where a scenario needs it.
     pub build: Option<PathBuf>,
     /// Makes the Debian guest, or finds it made.
@@ -124,19 +143,19 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// The same lab for `scenario`: with the kernel that it is about.
+    /// The same lab with another kernel.
     ///
     /// # Errors
     ///
     /// When it was not built.
-    pub fn of(&self, scenario: &Scenario) -> Result<Lab> {
+    pub fn on(&self, kernel: Kernel) -> Result<Lab> {
         let mut lab = self.clone();
-        if scenario.builtin {
+        if kernel != Kernel::Tested {
             let logs = lab.system.logs.take();
             lab.system = lab
-                .builtin
-                .take()
-                .context("no kernel with everything built in")?;
+                .others
+                .remove(&kernel)
+                .with_context(|| format!("no kernel {kernel:?}"))?;
             lab.system.logs = logs;
         }
         Ok(lab)
@@ -156,6 +175,10 @@ impl Lab {
         Vm::new(self.system.clone())
     }
 }
+
+/// Those of [`all`] that `check --only kasan/` runs with [`Kernel::Kasan`]: few, as each takes
+/// minutes. `make torture` does so with all.
+pub const WITH_KASAN: &[&str] = &["test-resume"];
 
 /// All scenarios, those of `make torture` too, in the order in which they run.
 pub fn all() -> Vec<Scenario> {
@@ -180,6 +203,7 @@ pub fn all() -> Vec<Scenario> {
         power::SCENARIOS,
         shortages::SCENARIOS,
         stalls::SCENARIOS,
+        faults::SCENARIOS,
         netblock::SCENARIOS,
         release::SCENARIOS,
         netlink::SCENARIOS,

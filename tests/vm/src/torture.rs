@@ -10,7 +10,8 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
-use crate::{Lab, Scenario};
+use crate::faults::{self, Faults, Sweep};
+use crate::{Kernel, Lab, Scenario};
 
 mod combinations;
 mod cuts;
@@ -81,11 +82,14 @@ pub struct Counts {
     held: Count,
     stalls: Count,
     long: Count,
+    kasan: Count,
+    sweeps: Count,
+    faults: Faults,
     lost: AtomicU64,
 }
 
 impl Counts {
-    fn kinds(&self) -> [(&'static str, &Count); 8] {
+    fn kinds(&self) -> [(&'static str, &Count); 10] {
         [
             ("combinations", &self.combinations),
             ("power cuts", &self.cuts),
@@ -95,13 +99,15 @@ impl Counts {
             ("filesystems held", &self.held),
             ("stalls", &self.stalls),
             ("long scenarios", &self.long),
+            ("with KASAN", &self.kasan),
+            ("sweeps of faults", &self.sweeps),
         ]
     }
 
     /// Whether all went well.
     pub fn is_whole(&self) -> bool {
         let whole = self.kinds().iter().all(|(_, count)| count.is_whole());
-        whole && self.lost.load(Ordering::Relaxed) == 0
+        whole && self.faults.is_whole() && self.lost.load(Ordering::Relaxed) == 0
     }
 
     /// Passes on what came of going on with a session whose image was
@@ -119,7 +125,8 @@ impl fmt::Display for Counts {
         for (name, count) in self.kinds() {
             write!(f, "{name} {count}, ")?;
         }
-        write!(f, "lost {}", self.lost.load(Ordering::Relaxed))
+        write!(f, "lost {}", self.lost.load(Ordering::Relaxed))?;
+        write!(f, "; {}", self.faults)
     }
 }
 
@@ -133,6 +140,11 @@ enum Task {
     /// Which batch, and how many.
     Stalls(u64, u64),
     Long(Scenario),
+    /// One that `make check` runs on a kernel that checks less.
+    Kasan(Scenario),
+    /// Failures injected into saves, or into loads.
+    Saves(Sweep),
+    Loads(Sweep),
 }
 
 /// A part of the whole, to be run for itself.
@@ -166,7 +178,9 @@ impl Job {
                 format!("{count} long saves while filesystems are written to")
             }
             Task::Stalls(_, count) => format!("{count} saves to a storage that stops"),
-            Task::Long(scenario) => scenario.about.to_string(),
+            Task::Long(scenario) | Task::Kasan(scenario) => scenario.about.to_string(),
+            Task::Saves(_) => "failures injected into saves, one after the other".to_string(),
+            Task::Loads(_) => "failures injected into loads, one after the other".to_string(),
         }
     }
 
@@ -174,20 +188,24 @@ impl Job {
     /// its scenario.
     pub fn is_meant(&self, only: &str) -> bool {
         let scenario = match &self.task {
-            Task::Long(scenario) => scenario.name,
+            Task::Long(scenario) | Task::Kasan(scenario) => scenario.name,
             _ => "",
         };
         self.name.starts_with(only) || scenario == only
     }
 
-    /// Whether it needs a kernel with all modules built in.
-    pub fn is_builtin(&self) -> bool {
-        matches!(&self.task, Task::Long(scenario) if scenario.builtin)
+    /// The kernel that it needs.
+    pub fn kernel(&self) -> Kernel {
+        match &self.task {
+            Task::Long(scenario) | Task::Kasan(scenario) => scenario.kernel,
+            Task::Saves(_) | Task::Loads(_) => Kernel::Faults,
+            _ => Kernel::Tested,
+        }
     }
 
     /// Whether it uses kbuild's folder of the kernel under test.
     pub fn needs_build(&self) -> bool {
-        matches!(&self.task, Task::Long(scenario) if scenario.build)
+        matches!(&self.task, Task::Long(scenario) | Task::Kasan(scenario) if scenario.build)
     }
 
     fn plan(&self, counts: &Counts) {
@@ -200,10 +218,13 @@ impl Job {
             Task::Held(count) => counts.held.plan(*count),
             Task::Stalls(_, count) => counts.stalls.plan(*count),
             Task::Long(_) => counts.long.plan(1),
+            Task::Kasan(_) => counts.kasan.plan(1),
+            Task::Saves(_) | Task::Loads(_) => counts.sweeps.plan(1),
         }
     }
 
     fn run(&self, lab: &Lab, seed: u64, counts: &Counts) -> Result<()> {
+        let lab = &lab.on(self.kernel())?;
         let mut random = Random::new(seed, self.stream);
         match &self.task {
             Task::Combinations(group) => group.run(lab, counts),
@@ -214,7 +235,16 @@ impl Job {
             Task::Cycles(count) => cycles::run(lab, *count, counts),
             Task::Held(count) => held::run(lab, *count, counts),
             Task::Stalls(number, count) => stalls::run(lab, &mut random, *number, *count, counts),
-            Task::Long(scenario) => (scenario.run)(&lab.of(scenario)?).map(|()| counts.long.good()),
+            Task::Long(scenario) => (scenario.run)(lab).map(|()| counts.long.good()),
+            Task::Kasan(scenario) => (scenario.run)(lab).map(|()| counts.kasan.good()),
+            Task::Saves(sweep) => {
+                let result = sweep.saves(lab, &counts.faults);
+                result.map(|()| counts.sweeps.good())
+            }
+            Task::Loads(sweep) => {
+                let result = sweep.loads(lab, &counts.faults);
+                result.map(|()| counts.sweeps.good())
+            }
         }
     }
 }
@@ -253,6 +283,21 @@ pub fn jobs(n: u64) -> Vec<Job> {
     jobs.extend(long.map(|scenario| {
         let name = format!("long-{}", scenario.name);
         Job::new(name, Task::Long(scenario), 0)
+    }));
+    jobs.extend(faults::saves(n).into_iter().map(|sweep| {
+        let name = format!("faults-saves-{sweep}");
+        Job::new(name, Task::Saves(sweep), 0)
+    }));
+    jobs.extend(faults::loads(n).into_iter().map(|sweep| {
+        let name = format!("faults-loads-{sweep}");
+        Job::new(name, Task::Loads(sweep), 0)
+    }));
+    let short = crate::all()
+        .into_iter()
+        .filter(|scenario| !scenario.torture);
+    jobs.extend(short.map(|scenario| {
+        let name = format!("kasan-{}", scenario.name);
+        Job::new(name, Task::Kasan(scenario.on(Kernel::Kasan)), 0)
     }));
     jobs
 }
@@ -307,6 +352,8 @@ mod tests {
         assert_eq!(meant("combinations-netblock").len(), 3);
         assert_eq!(meant("nbd-torn"), ["long-nbd-torn"]);
         assert!(meant("long").len() > 5);
+        assert!(meant("faults-loads").len() > 2);
+        assert!(meant("kasan").len() > 50);
         assert!(meant("nothing").is_empty());
         let names: std::collections::BTreeSet<String> = meant("").into_iter().collect();
         assert_eq!(names.len(), meant("").len(), "two jobs have one name");

@@ -114,6 +114,13 @@ impl Log {
             .collect()
     }
 
+    /// The lines from number `from` on, until now.
+    pub fn lines_from(&self, from: usize) -> Vec<String> {
+        let state = lock(&self.state.0);
+        let lines = state.lines.iter().skip(from);
+        lines.map(|(_, line)| line.clone()).collect()
+    }
+
     /// Time since the start of QEMU at which the first line with `text` came.
     pub fn time_of(&self, text: &str) -> Option<Duration> {
         let state = lock(&self.state.0);
@@ -196,6 +203,11 @@ impl Log {
         troubles(&self.lines(), allowed)
     }
 
+    /// The same for the lines from number `from` on.
+    pub fn troubles_from(&self, from: usize, allowed: &[String]) -> Vec<String> {
+        troubles(&self.lines_from(from), allowed)
+    }
+
     /// Checks that the kernel reported no fault.
     ///
     /// # Errors
@@ -234,6 +246,7 @@ fn troubles(lines: &[String], allowed: &[String]) -> Vec<String> {
         let line = &lines[number];
         is_trouble(line)
             && !shows_task(lines, number)
+            && !shows_failure(lines, number)
             && !is_foreign_race(lines, number)
             && !allowed.iter().any(|word| line.contains(word.as_str()))
     };
@@ -248,6 +261,18 @@ fn shows_task(lines: &[String], number: usize) -> bool {
     let before = &lines[number.saturating_sub(3)..number];
     let task = |line: &String| line.contains("task:") && line.contains(" state:");
     lines[number].contains("Call Trace:") && before.iter().any(task)
+}
+
+/// Whether line `number` begins the stack of an allocation that failed, or of a failure that was
+/// injected: both may happen to a healthy kernel.
+fn shows_failure(lines: &[String], number: usize) -> bool {
+    // Lines on the processor and on what taints the kernel are between them.
+    let before = &lines[number.saturating_sub(7)..number];
+    let failure = |line: &String| {
+        line.contains("page allocation failure:")
+            || line.contains("FAULT_INJECTION: forcing a failure")
+    };
+    lines[number].contains("Call Trace:") && before.iter().any(failure)
 }
 
 /// Whether line `number` begins a report of KCSAN on a data race in which neither access is one of
@@ -312,6 +337,11 @@ mod tests {
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].contains("refusing") && found[1].contains("[2] Call"));
         assert_eq!(troubles(&lines, &["refusing to freeze".into()]).len(), 1);
+        let log = "[1] sh: page allocation failure: order:0, mode:0x1(x)\n[1] CPU: 1\n[1] Call Trace:\n\
+                   [2] FAULT_INJECTION: forcing a failure.\n[2] name failslab\n[2] CPU: 0\n[2] Tainted\n\
+                   [2] Hardware name: QEMU\n[2] Call Trace:\n[2]  a\n[2]  b\n[2]  c\n[2]  d\n[2] Call Trace:\n";
+        let lines: Vec<String> = log.lines().map(str::to_string).collect();
+        assert_eq!(troubles(&lines, &[]).len(), 1);
         assert!(!is_trouble("[3] Freezing user space processes aborted after 0.03 seconds (1 tasks refusing to freeze, wq_busy=0):"));
     }
 }

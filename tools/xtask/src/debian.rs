@@ -106,7 +106,7 @@ pub fn run(paths: &Paths, names: &[String]) -> Result<bool> {
     println!("{}", made.disk.parent().unwrap_or(&made.disk).display());
     let lab = Lab {
         system: made.system,
-        builtin: None,
+        others: Default::default(),
         build: None,
         debian: machine,
     };

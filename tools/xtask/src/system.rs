@@ -2,11 +2,13 @@
 
 //! What a guest is made of: kernel, modules, user space, accelerator.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use dormouse_vm::accel::{self, Accel};
 use dormouse_vm::System;
+use vm_scenarios::Kernel;
 
 use crate::kernel::{self, Config};
 use crate::paths::Paths;
@@ -24,13 +26,39 @@ pub fn built(paths: &Paths, config: Config) -> Result<System> {
     Ok(system)
 }
 
-/// One with all modules built into its kernel, if it is `wanted`.
+/// The configuration of `kernel`, where the one under test is `tested`.
+fn config(kernel: Kernel, tested: Config) -> Config {
+    match kernel {
+        Kernel::Tested => tested,
+        Kernel::Builtin => Config::Builtin,
+        Kernel::Faults => Config::Faults,
+        Kernel::Kasan => Config::Kasan,
+    }
+}
+
+/// The system under test, of the kernel `tested`, and those of all other `kernels`. When none of
+/// them is the one under test, that is not built: another one stands in for it.
 ///
 /// # Errors
 ///
 /// As [`built`].
-pub fn builtin(paths: &Paths, wanted: bool) -> Result<Option<System>> {
-    wanted.then(|| built(paths, Config::Builtin)).transpose()
+pub fn all(
+    paths: &Paths,
+    tested: Config,
+    kernels: impl Iterator<Item = Kernel>,
+) -> Result<(System, BTreeMap<Kernel, System>)> {
+    let wanted: BTreeSet<Kernel> = kernels.collect();
+    let mut systems = BTreeMap::new();
+    for kernel in wanted {
+        systems.insert(kernel, built(paths, config(kernel, tested))?);
+    }
+    let system = match systems.first_key_value() {
+        // `Tested` is the first of all.
+        Some((_, system)) => system.clone(),
+        None => built(paths, tested)?,
+    };
+    systems.remove(&Kernel::Tested);
+    Ok((system, systems))
 }
 
 /// A system of any kernel and modules.

@@ -18,8 +18,8 @@ pub struct Args {
     /// How many power cuts, flips of each kind, and cycles; from 29 on, all combinations
     #[arg(short, default_value_t = 10)]
     n: u64,
-    /// Only the parts whose name begins with this (cycles, held, cuts, stalls, combinations, flips, long, or
-    /// more of a name), or the long scenario of this name
+    /// Only the parts whose name begins with this (cycles, held, cuts, stalls, combinations, flips,
+    /// long, faults, kasan, or more of a name), or the scenario of this name
     #[arg(long)]
     only: Option<String>,
     /// Say what there is, run nothing
@@ -57,9 +57,11 @@ pub fn run(paths: &Paths, args: &Args) -> Result<bool> {
         }
         return Ok(true);
     }
+    let kernels = jobs.iter().map(torture::Job::kernel);
+    let (system, others) = system::all(paths, args.config, kernels)?;
     let lab = Lab {
-        system: system::built(paths, args.config)?,
-        builtin: system::builtin(paths, jobs.iter().any(torture::Job::is_builtin))?,
+        system,
+        others,
         build: jobs
             .iter()
             .any(torture::Job::needs_build)

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use vm_scenarios::{Lab, Scenario};
+use vm_scenarios::{Kernel, Lab, Scenario, WITH_KASAN};
 
 use super::{evidence, limit, Tally};
 use crate::debian;
@@ -22,14 +22,18 @@ pub type Named = (String, Scenario);
 /// Scenarios whose full name contains `only`. Of those that take long only the
 /// one with exactly this name, full or not.
 pub fn list(only: Option<&str>) -> Vec<Named> {
-    let named = vm_scenarios::all().into_iter().map(|scenario| {
-        let name = format!("vm/{}", scenario.name);
-        (name, scenario)
-    });
+    let all = vm_scenarios::all();
+    let again = all.iter().filter(|one| WITH_KASAN.contains(&one.name));
+    let again = again.map(|one| (format!("kasan/{}", one.name), one.on(Kernel::Kasan)));
+    let named = all
+        .iter()
+        .map(|one| (format!("vm/{}", one.name), *one))
+        .chain(again);
     let wanted = |(name, scenario): &Named| match only {
         Some(only) if scenario.torture => [name.as_str(), scenario.name].contains(&only),
         Some(only) => name.contains(only),
-        None => !scenario.torture,
+        // Its kernel takes a quarter of an hour to build.
+        None => !scenario.torture && scenario.kernel != Kernel::Kasan,
     };
     named.filter(wanted).collect()
 }
@@ -56,7 +60,7 @@ pub fn run(paths: &Paths, config: Config, scenarios: &[Named], jobs: usize) -> T
         for _ in 0..jobs.clamp(1, scenarios.len()) {
             scope.spawn(|| {
                 while let Some(named) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let logs = logs.join(named.1.name);
+                    let logs = logs.join(named.0.replace('/', "-"));
                     let tally = one(named, &lab, logs.clone());
                     held(&total).add(tally);
                     if !tally.all_passed() {
@@ -75,9 +79,11 @@ fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn prepare(paths: &Paths, config: Config, scenarios: &[Named]) -> Result<(Lab, PathBuf)> {
+    let kernels = scenarios.iter().map(|(_, one)| one.kernel);
+    let (system, others) = system::all(paths, config, kernels)?;
     let lab = Lab {
-        system: system::built(paths, config)?,
-        builtin: system::builtin(paths, scenarios.iter().any(|(_, one)| one.builtin))?,
+        system,
+        others,
         build: scenarios
             .iter()
             .any(|(_, one)| one.build)
@@ -97,7 +103,7 @@ pub fn one((name, scenario): &Named, lab: &Lab, logs: PathBuf) -> Tally {
     let mut lab = lab.clone();
     lab.system.logs = Some(logs.clone());
     let (limit, work) = (limit(scenario), scenario.run);
-    let result = lab.of(scenario).and_then(|lab| {
+    let result = lab.on(scenario.kernel).and_then(|lab| {
         let limit = limit * lab.system.slowness;
         limit::within(limit, &logs, move || work(&lab))
     });
@@ -116,7 +122,15 @@ fn limit(scenario: &Scenario) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::list;
+    use super::*;
+
+    #[test]
+    fn those_with_kasan_have_names_of_their_own() {
+        let found = list(Some("kasan/"));
+        assert_eq!(found.len(), WITH_KASAN.len());
+        assert!(found.iter().all(|(_, one)| one.kernel == Kernel::Kasan));
+        assert!(list(None).iter().all(|(name, _)| name.starts_with("vm/")));
+    }
 
     #[test]
     fn long_ones_are_found_by_their_whole_name_alone() {

@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Failures injected into saves and loads: the allocation or request number N
+//! fails, for N from 1 up, until the whole runs through without one.
+//!
+//! Only what the core and its modules ask for fails: the kernel looks for an
+//! address of the core in the stack.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{bail, ensure, Context, Result};
+use dormouse_vm::agent::Progress;
+use dormouse_vm::{Arrival, Vm};
+
+use crate::steps::{expect_type, get};
+use crate::{Kernel, Lab, Scenario};
+
+mod guest;
+
+use guest::Said;
+
+/// The scenarios of this file.
+pub const SCENARIOS: &[Scenario] = &[Scenario::long(
+    "faults",
+    "the first allocations and requests of a save and of a load fail, one after the other",
+    first,
+)
+.on(Kernel::Kasan)];
+
+/// A failure that the kernel reports.
+const FORCED: &str = "FAULT_INJECTION: forcing a failure";
+/// After so many runs in a row without a failure there is none left to come: some that fail
+/// without harm are not reported by the kernel.
+const SPARE: u64 = 8;
+/// A sweep with so many defects ends.
+const ENOUGH: usize = 6;
+/// How long a cycle may take.
+const LONG: Duration = Duration::from_secs(600);
+
+/// What came of all failures; its text is one line.
+#[derive(Default)]
+pub struct Faults {
+    saves: AtomicU64,
+    loads: AtomicU64,
+    refused: AtomicU64,
+    lost: AtomicU64,
+    leaked: AtomicU64,
+    reports: AtomicU64,
+}
+
+impl Faults {
+    /// Whether nothing was lost, nothing leaked, and the kernel reported nothing.
+    pub fn is_whole(&self) -> bool {
+        let bad = [&self.lost, &self.leaked, &self.reports];
+        bad.iter().all(|count| count.load(Ordering::Relaxed) == 0)
+    }
+
+    fn injected(&self, step: &str, refused: bool) {
+        let load = ["check", "load", "restore", "resumed"].contains(&step);
+        add(if load { &self.loads } else { &self.saves });
+        if refused {
+            add(&self.refused);
+        }
+    }
+}
+
+fn add(count: &AtomicU64) {
+    count.fetch_add(1, Ordering::Relaxed);
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        write!(
+            f,
+            "{} injected in saves, {} in loads, {} of them refused, {} lost, {} leaked, {} reports",
+            load(&self.saves),
+            load(&self.loads),
+            load(&self.refused),
+            load(&self.lost),
+            load(&self.leaked),
+            load(&self.reports)
+        )
+    }
+}
+
+/// What fails in a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Whatever the task that hibernates asks for, but page frames of the image.
+    Task,
+    /// A small allocation of any task; numbers are bytes.
+    Slab,
+    /// An allocation of pages of any task; numbers are pages.
+    Pages,
+    /// A request to a disk of any task; numbers are bytes.
+    Requests,
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            What::Task => "task",
+            What::Slab => "failslab",
+            What::Pages => "fail_page_alloc",
+            What::Requests => "fail_make_request",
+        })
+    }
+}
+
+/// Where images are kept, and how they are made.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    /// Compressor.
+    pub compressor: &'static str,
+    /// Encryptor.
+    pub encryptor: &'static str,
+    /// Writer: `swap`, or `file` on ext4.
+    pub writer: &'static str,
+}
+
+impl How {
+    const fn new(compressor: &'static str, encryptor: &'static str, writer: &'static str) -> How {
+        How {
+            compressor,
+            encryptor,
+            writer,
+        }
+    }
+
+    /// Whether another boot can load such an image by itself.
+    pub fn can_load_again(&self) -> bool {
+        self.writer == "swap" && self.encryptor == "none"
+    }
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.compressor, self.encryptor, self.writer)
+    }
+}
+
+/// The ways that sweeps go.
+pub const HOW: [How; 4] = [
+    How::new("lz4", "none", "swap"),
+    How::new("zstd", "none", "swap"),
+    How::new("lzo", "aes-gcm", "swap"),
+    How::new("none", "chacha20-poly1305", "file"),
+];
+
+/// Failures that one machine goes through.
+#[derive(Clone, Copy, Debug)]
+pub struct Sweep {
+    /// Where images are, and how they are made.
+    pub how: How,
+    /// What fails.
+    pub what: What,
+    /// The first number, the last one, and the distance from one to the next.
+    pub numbers: (u64, u64, u64),
+}
+
+impl fmt::Display for Sweep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.what, self.how)
+    }
+}
+
+/// Sweeps over saves, for torture with `-n` of this.
+pub fn saves(n: u64) -> Vec<Sweep> {
+    let mut all = Vec::new();
+    for how in HOW {
+        all.push(Sweep {
+            how,
+            what: What::Task,
+            numbers: (1, 20 * n, 1),
+        });
+        for (what, step) in [
+            (What::Slab, 1 << 10),
+            (What::Pages, 512),
+            (What::Requests, 128 << 10),
+        ] {
+            all.push(Sweep {
+                how,
+                what,
+                numbers: (1, 4 * n * step, step),
+            });
+        }
+    }
+    all
+}
+
+/// Sweeps over loads.
+pub fn loads(n: u64) -> Vec<Sweep> {
+    let can = |sweep: &Sweep| sweep.how.can_load_again();
+    saves(n).into_iter().filter(can).collect()
+}
+
+/// Few of each, for a look at all of it.
+fn first(lab: &Lab) -> Result<()> {
+    let counts = Faults::default();
+    let sweep = |what, numbers| Sweep {
+        how: HOW[0],
+        what,
+        numbers,
+    };
+    sweep(What::Task, (1, 6, 1)).saves(lab, &counts)?;
+    let step = 1 << 20;
+    sweep(What::Requests, (1, 6 * step, step)).loads(lab, &counts)?;
+    println!("faults: {counts}");
+    ensure!(counts.is_whole(), "{counts}");
+    Ok(())
+}
+
+/// Defects that a sweep has found.
+struct Found<'a> {
+    counts: &'a Faults,
+    defects: Vec<String>,
+}
+
+impl Found<'_> {
+    /// Counts a result that is an error as one of `kind`, and goes on.
+    fn note<T>(&mut self, kind: fn(&Faults) -> &AtomicU64, result: Result<T>) -> Option<T> {
+        result
+            .inspect_err(|error| {
+                add(kind(self.counts));
+                println!("{error:#}");
+                self.defects.push(format!("{error:#}"));
+            })
+            .ok()
+    }
+
+    /// Looks for reports in the log of `vm` from line `from` on.
+    fn look(&mut self, vm: &Vm, from: usize, where_: &str) -> Result<()> {
+        let reports = vm.log()?.troubles_from(from, &[]);
+        let result = match reports.is_empty() {
+            true => Ok(()),
+            false => bail_with(format!("{where_}: {}", reports.join("\n"))),
+        };
+        self.note(|counts| &counts.reports, result);
+        Ok(())
+    }
+
+    fn end(self) -> Result<()> {
+        ensure!(self.defects.is_empty(), "{}", self.defects.join("\n"));
+        Ok(())
+    }
+}
+
+fn bail_with(text: String) -> Result<()> {
+    bail!(text)
+}
+
+impl Sweep {
+    fn each(&self) -> impl Iterator<Item = u64> {
+        let (from, to, step) = self.numbers;
+        (from..=to).step_by(usize::try_from(step).unwrap_or(usize::MAX))
+    }
+
+    /// Saves with failures, in the mode `test_resume`, so that those that complete come back at
+    /// once: failures after the save is complete are ones of its load.
+    ///
+    /// # Errors
+    ///
+    /// When something is lost, leaks or is reported; it is counted then, as everything else.
+    pub fn saves(&self, lab: &Lab, counts: &Faults) -> Result<()> {
+        let mut found = Found {
+            counts,
+            defects: Vec::new(),
+        };
+        let mut vm = guest::ready(lab, self.how)?;
+        guest::leave_out_frames(&mut vm, self.what == What::Task)?;
+        vm.run("echo test_resume > /sys/power/disk")?;
+        // The first one makes what stays, such as pools of the block layer.
+        let said = vm.run("inject task 1000000 disk /sys/power/state")?;
+        let before = Said::parse(&said)?;
+        ensure!(before.code == 0, "without a failure: {before:?}");
+        let pages = guest::pages(&mut vm)?;
+        let mut spare = SPARE;
+        for number in self.each() {
+            let from = vm.log()?.len();
+            let result = self.save(&mut vm, number, &before, counts);
+            let lost = result.with_context(|| format!("save {self} {number}"));
+            let injected = found.note(|counts| &counts.lost, lost);
+            if !vm.is_running() {
+                return found.end();
+            }
+            found.look(&vm, from, &format!("save {self} {number}"))?;
+            spare = match injected {
+                Some(false) => spare - 1,
+                _ => SPARE,
+            };
+            if spare == 0 || found.defects.len() >= ENOUGH {
+                break;
+            }
+        }
+        let leaks = guest::leaks(&mut vm, pages).with_context(|| format!("saves {self}"));
+        found.note(|counts| &counts.leaked, leaks);
+        let whole = vm.run(
+            "echo disk > /sys/power/state && guest work verify && timeout 60 swapoff /dev/vda",
+        );
+        found.note(|counts| &counts.lost, whole);
+        found.end()
+    }
+
+    /// One save; returns whether a failure was injected into it.
+    fn save(&self, vm: &mut Vm, number: u64, before: &Said, counts: &Faults) -> Result<bool> {
+        let from = vm.log()?.len();
+        let what = self.what;
+        let said = vm.run(&format!(
+            "inject {what} {number} disk /sys/power/state; echo save {number} done > /dev/kmsg"
+        ))?;
+        let said = Said::parse(&said)?;
+        vm.log()?
+            .wait_for(&format!("save {number} done"), from, LONG)?;
+        ensure!(said.state == "idle", "the cycle goes on: {said:?}");
+        ensure!(said.mark == before.mark, "a mark is left: {said:?}");
+        if said.swaps != before.swaps {
+            // The kernel swaps as well. This would never end if a slot of an image was still
+            // taken.
+            vm.run("timeout 120 swapoff /dev/vda && swapon /dev/vda")
+                .with_context(|| format!("slots are still taken: {said:?}"))?;
+        }
+        let lines = vm.log()?.lines_from(from);
+        let injected = said.left == 0 || lines.iter().any(|line| line.contains(FORCED));
+        if said.code == 0 {
+            ensure!(
+                said.result.starts_with("0 resumed"),
+                "it succeeded, but: {said:?}"
+            );
+        } else {
+            ensure!(said.left == 0, "it failed by itself: {said:?}");
+            ensure!(said.has_reason(), "it failed without a reason: {said:?}");
+        }
+        vm.run("guest work verify")?;
+        if injected {
+            // Of those that were completed the log knows where they failed.
+            let step = match said.code {
+                0 => step_of(&lines),
+                _ => said.step(),
+            };
+            counts.injected(step, said.code != 0);
+        }
+        Ok(injected)
+    }
+
+    /// Loads one image again and again, with one failure after the other; some of them may
+    /// succeed: then there is a new image for the others. For images that
+    /// [`How::can_load_again`].
+    ///
+    /// # Errors
+    ///
+    /// When something is lost, leaks or is reported; it is counted then, as everything else.
+    pub fn loads(&self, lab: &Lab, counts: &Faults) -> Result<()> {
+        let mut found = Found {
+            counts,
+            defects: Vec::new(),
+        };
+        let mut vm = guest::ready(lab, self.how)?;
+        let mut spare = SPARE;
+        let mut next = self.numbers.0;
+        while next <= self.numbers.1 && spare > 0 && found.defects.len() < ENOUGH {
+            let result = self.one_image(&mut vm, next, &mut found);
+            let result = result.with_context(|| format!("loads {self} from {next}"));
+            let Some((then, injected)) = found.note(|counts| &counts.lost, result) else {
+                break;
+            };
+            next = then;
+            spare = if injected { SPARE } else { spare - 1 };
+        }
+        found.end()
+    }
+
+    /// Loads one image until it is resumed, with failures from number `next` on; returns the
+    /// number of the first that was not tried, and whether the last one was injected.
+    fn one_image(&self, vm: &mut Vm, next: u64, found: &mut Found<'_>) -> Result<(u64, bool)> {
+        let (_, to, step) = self.numbers;
+        vm.run("echo shutdown > /sys/power/disk")?;
+        let hibernating = vm.send("echo disk > /sys/power/state")?;
+        vm.finish(LONG)?;
+        ensure!(vm.boot()? == Arrival::Fresh, "it was resumed unasked");
+        guest::arm(vm)?;
+        guest::leave_out_frames(vm, self.what == What::Task)?;
+        let from = vm.log()?.len();
+        vm.send(&format!("loads {} {next} {to} {step}", self.what))?;
+        match vm.wait(hibernating, LONG * 6, |_| {})? {
+            Progress::Done(output) => ensure!(output.code == 0, "the save gave {}", output.code),
+            other => bail!("it was not resumed ({other:?})\n{}", vm.log()?.tail(25)),
+        }
+        vm.run("guest work verify")?;
+        ensure!(get(vm, "state")? == "idle", "the cycle goes on");
+        expect_type(vm, 0, "swap")?;
+        let lines = vm.log()?.lines_from(from);
+        let mut number = next;
+        let mut injected = false;
+        for line in &lines {
+            injected |= line.contains(FORCED);
+            let Some((_, said)) = line.split_once("] load ") else {
+                continue;
+            };
+            if let Some(numbers) = said.strip_prefix("leaks: ") {
+                let leaked = check_leaks(numbers).with_context(|| format!("loads {self}"));
+                found.note(|counts| &counts.leaked, leaked);
+            } else if let Some((_, said)) = said.split_once(": ") {
+                let result = kept(said).with_context(|| format!("load {self} {number}"));
+                if found.note(|counts| &counts.lost, result).is_some() {
+                    found.counts.injected("load", true);
+                }
+                number += step;
+            } else {
+                injected = false;
+            }
+        }
+        found.look(vm, from, &format!("loads {self} {next} to {number}"))?;
+        if injected {
+            found.counts.injected("load", false);
+        }
+        // The last one was resumed, whatever failed.
+        Ok((number + step, injected))
+    }
+}
+
+/// Checks the numbers of `leaks`.
+fn check_leaks(numbers: &str) -> Result<()> {
+    let numbers: Vec<u64> = numbers
+        .split_whitespace()
+        .map(str::parse)
+        .collect::<Result<_, _>>()?;
+    let [before, after, objects] = numbers[..] else {
+        bail!("not three numbers: {numbers:?}");
+    };
+    ensure!(
+        after <= before && objects == 0,
+        "{before} pages of the core before, {after} after, {objects} objects that nothing refers to"
+    );
+    Ok(())
+}
+
+/// Checks that a load that came back has failed by the failure, and that its image waits.
+fn kept(said: &str) -> Result<()> {
+    let said = Said::parse(said)?;
+    ensure!(said.code != 0, "it came back without an error: {said:?}");
+    ensure!(said.left == 0, "it failed by itself: {said:?}");
+    ensure!(said.has_reason(), "it failed without a reason: {said:?}");
+    ensure!(
+        said.image.starts_with("state: committed"),
+        "the image was not kept: {said:?}"
+    );
+    Ok(())
+}
+
+/// The step in which a cycle was when a failure was injected: of a save, or of a load.
+fn step_of(lines: &[String]) -> &'static str {
+    let failed = lines.iter().position(|line| line.contains(FORCED));
+    let saved = lines
+        .iter()
+        .position(|line| line.contains("dormouse: saved "));
+    match failed.zip(saved) {
+        Some((failed, saved)) if failed > saved => "load",
+        _ => "write",
+    }
+}

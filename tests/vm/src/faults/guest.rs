@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A guest in which failures can be made to happen, and what it says of them.
+
+use std::time::Duration;
+
+use anyhow::{bail, ensure, Context, Result};
+use dormouse_vm::Vm;
+
+use super::{How, What};
+use crate::steps::{set, FOLDER, SMALL_MIB};
+use crate::{encryption, Lab};
+
+/// Where failures are set up.
+const INJECT: &str = "/sys/kernel/debug";
+/// Programs of the guest.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("/bin/inject", include_str!("inject.sh")),
+    ("/bin/leaks", include_str!("leaks.sh")),
+    ("/bin/loads", include_str!("loads.sh")),
+];
+
+/// The part of the kernel's code in which most of `symbols` lie beside each
+/// other, lines as in /proc/kallsyms. Functions that are hardly ever called lie
+/// apart.
+fn range(symbols: &str) -> Result<(u64, u64)> {
+    let mut all: Vec<u64> = symbols
+        .lines()
+        .filter_map(|line| u64::from_str_radix(line.split(' ').next()?, 16).ok())
+        .collect();
+    all.sort_unstable();
+    let groups = all.chunk_by(|one, next| next - one < 0x8000);
+    match groups.max_by_key(|group| group.len()) {
+        Some([first, .., last]) if *first > 0 => Ok((*first, last + 0x1000)),
+        _ => bail!("functions of the kernel are not where they were expected: {symbols}"),
+    }
+}
+
+/// A guest that is ready for failures.
+pub fn ready(lab: &Lab, how: How) -> Result<Vm> {
+    let mut vm = lab
+        .vm()
+        .mem(SMALL_MIB)
+        .append("resume=/dev/vda printk.devkmsg=on page_owner=on kmemleak=on")
+        .file("/etc/passphrase", 0o600, "a long tale\n")
+        .run_timeout(Duration::from_secs(300));
+    for (path, text) in PROGRAMS {
+        vm = vm.file(path, 0o755, text);
+    }
+    let mut vm = vm.swap_disk("256M")?.disk("320M")?;
+    vm.get_disk(1)?.mkfs()?;
+    vm.boot()?;
+    vm.run("swapon /dev/vda && mkdir -p /mnt && guest work start mib=8 file_mib=4")?;
+    set(&mut vm, "compressor", how.compressor)?;
+    if how.encryptor != "none" {
+        encryption::set_key(&mut vm, how.encryptor)?;
+    }
+    if how.writer == "file" {
+        vm.run("mount -t ext4 /dev/vdb /mnt")?;
+        vm.run(&format!(
+            "echo '/mnt/image 192M' > {FOLDER}/modules/file/create"
+        ))?;
+        set(&mut vm, "writer", "file")?;
+        set(&mut vm, "target", "/mnt/image")?;
+    }
+    set(&mut vm, "enabled", "1")?;
+    arm(&mut vm)?;
+    Ok(vm)
+}
+
+/// Lets failures happen to what the core asks for, once there are any.
+pub fn arm(vm: &mut Vm) -> Result<()> {
+    let (from, to) = range(&vm.run("grep ' [tT] .*dormouse' /proc/kallsyms | grep -v '\\['")?)?;
+    for what in [What::Slab, What::Pages, What::Requests] {
+        vm.run(&format!(
+            "cd {INJECT}/{what} && echo 0 > probability && echo 1 > verbose && \
+             echo 0 > verbose_ratelimit_interval_ms && echo {from:#x} > require-start && \
+             echo {to:#x} > require-end"
+        ))?;
+    }
+    // Not what checks ask for in the name of the core.
+    let (from, to) = range(&vm.run("grep ' [tT] kmemleak' /proc/kallsyms")?)?;
+    vm.run(&format!(
+        "cd {INJECT}/failslab && echo {from:#x} > reject-start && echo {to:#x} > reject-end && \
+         echo N > ignore-gfp-wait"
+    ))?;
+    // Nor what a filesystem that is being held still writes of its own.
+    let (from, to) = range(&vm.run("grep -E ' (freeze|thaw)_super$' /proc/kallsyms")?)?;
+    vm.run(&format!(
+        "cd {INJECT}/fail_make_request && echo {from:#x} > reject-start && \
+         echo {to:#x} > reject-end"
+    ))?;
+    vm.run(&format!(
+        "cd {INJECT}/fail_page_alloc && echo N > ignore-gfp-wait && \
+         echo N > ignore-gfp-highmem && echo 0 > min-order && \
+         echo 1 > /sys/block/vda/make-it-fail && echo 1 > /sys/block/vdb/make-it-fail"
+    ))?;
+    // What was there before is not ours to find.
+    vm.run("echo scan > /sys/kernel/debug/kmemleak; echo clear > /sys/kernel/debug/kmemleak")?;
+    Ok(())
+}
+
+/// Does not count the page frames of images, of which there are thousands: one
+/// after the other fails in [`What::Pages`].
+pub fn leave_out_frames(vm: &mut Vm, on: bool) -> Result<()> {
+    let (from, to) = if on {
+        let symbols = vm.run("grep -A 1 ' hibernation_alloc_pages$' /proc/kallsyms")?;
+        let mut starts = symbols
+            .lines()
+            .filter_map(|line| u64::from_str_radix(line.split(' ').next()?, 16).ok());
+        let found = starts.next().zip(starts.next());
+        found.context("no hibernation_alloc_pages in the kernel")?
+    } else {
+        (0, 0)
+    };
+    vm.run(&format!(
+        "cd {INJECT}/fail_page_alloc && echo {from:#x} > reject-start && \
+         echo {to:#x} > reject-end"
+    ))?;
+    Ok(())
+}
+
+/// What the program `inject` says.
+#[derive(Debug)]
+pub struct Said {
+    /// Exit code of the command.
+    pub code: i32,
+    /// What was left to count down; 0 if something has failed.
+    pub left: i64,
+    /// State of the engine.
+    pub state: String,
+    /// Use of swap areas.
+    pub swaps: String,
+    /// Signature on the first disk.
+    pub mark: String,
+    /// First line about the image.
+    pub image: String,
+    /// Its `last_result`.
+    pub result: String,
+}
+
+impl Said {
+    pub fn parse(text: &str) -> Result<Said> {
+        let parts: Vec<&str> = text.trim().splitn(6, '|').collect();
+        let [numbers, state, swaps, mark, image, result] = parts[..] else {
+            bail!("not a line of inject: {text}");
+        };
+        let (code, left) = numbers.trim().split_once(' ').context("no two numbers")?;
+        Ok(Said {
+            code: code.parse()?,
+            left: left.parse()?,
+            state: state.to_string(),
+            swaps: swaps.to_string(),
+            mark: mark.to_string(),
+            image: image.to_string(),
+            result: result.to_string(),
+        })
+    }
+
+    /// The step of the result.
+    pub fn step(&self) -> &str {
+        self.result.split(' ').nth(1).unwrap_or_default()
+    }
+
+    /// Whether the result has an error with a sentence.
+    pub fn has_reason(&self) -> bool {
+        let mut words = self.result.splitn(3, ' ');
+        words.next().is_some_and(|errno| errno.starts_with('-'))
+            && words.nth(1).is_some_and(|sentence| !sentence.is_empty())
+    }
+}
+
+/// Pages of the core in use.
+pub fn pages(vm: &mut Vm) -> Result<u64> {
+    Ok(vm.run("leaks pages")?.trim().parse()?)
+}
+
+/// Checks that the core has lost no memory since it had `before` pages.
+pub fn leaks(vm: &mut Vm, before: u64) -> Result<()> {
+    let objects: u64 = vm.run("leaks")?.trim().parse()?;
+    let after = pages(vm)?;
+    if objects > 0 || after > before {
+        vm.run("leaks show")?;
+    }
+    ensure!(objects == 0, "kmemleak found {objects} objects of the core");
+    ensure!(
+        after <= before,
+        "{after} pages of the core are in use, {before} were before"
+    );
+    Ok(())
+}

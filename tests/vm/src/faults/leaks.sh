@@ -1,0 +1,30 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# leaks pages: says how many pages that the core asked for are in use.
+# leaks: says how many of its objects nothing refers to any more.
+# leaks show: writes both to the kernel log.
+
+debug=/sys/kernel/debug
+stacks=$debug/page_owner_stacks/show_stacks
+# Slabs and page tables of vmalloc stay for others, as do the notes of the
+# checks themselves.
+ours='/dormouse/ && !/slab|kmemleak|depot|filemap|p[mt][de]_alloc/'
+
+case $1 in
+pages)
+	awk "BEGIN { RS = \"\" } $ours { n += \$NF } END { print n + 0 }" $stacks
+	;;
+show)
+	awk "BEGIN { RS = \"\" } $ours" $stacks | sed 's/^/pages: /' > /dev/kmsg
+	sed 's/^/object: /' $debug/kmemleak > /dev/kmsg
+	;;
+*)
+	# An object counts some seconds after it was made.
+	sleep 6
+	echo scan > $debug/kmemleak
+	sleep 1
+	echo scan > $debug/kmemleak
+	awk '/^unreferenced/ { n += ours; ours = 0 } /dormouse/ { ours = 1 }
+		END { print n + ours }' $debug/kmemleak
+	;;
+esac
