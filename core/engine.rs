@@ -6,9 +6,9 @@
 
 use crate::errno;
 use crate::freezer::{Freezer, Kept, MOST_KEPT};
-#[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 use crate::image::ImageId;
+#[cfg(CONFIG_DORMOUSE_ENCRYPTION)]
 use crate::keyslot::{Configured, KEY_MAX};
 use crate::progress::{Progress, Step};
 use crate::registry::{self, Pinned};
