@@ -186,7 +186,10 @@ impl Report {
 
     fn murmur(&self, what: fmt::Arguments<'_>) {
         if self.pace.is_due(time::monotonic_ns()) {
-            pr_notice!("in the background: {}\n", what);
+            pr_notice!(
+                "in the background: {}\n",
+                Text::<SENTENCE>::format_plain(what)
+            );
         }
     }
 
