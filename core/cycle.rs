@@ -32,6 +32,7 @@ mod mounts;
 mod open;
 mod passed;
 mod plan;
+mod recorded;
 mod resume;
 mod room;
 mod save;

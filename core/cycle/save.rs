@@ -6,12 +6,11 @@
 
 use super::bystanders::Bystanders;
 use super::marked::{self, Marked};
-use super::mounts::Mounts;
 use super::plan::Plan;
+use super::recorded::Recorded;
 use super::{get_superblock, put_superblock, room};
 use crate::engine::Engine;
 use crate::errno;
-use crate::freezer::Kept;
 use crate::image::commit::Commit;
 use crate::image::header::{self, Facts, HeaderBuilder};
 use crate::image::superblock::{Figures, State, Superblock};
@@ -21,12 +20,12 @@ use crate::pipeline::crew::Crew;
 use crate::pipeline::io;
 use crate::pipeline::save::{SaveJob, COMMIT_BLOCK, FIRST_BLOCK, HEADER_BLOCK};
 use crate::progress::Step;
-use crate::snapshot::{Counts, Snapshot};
-use crate::storage::{Signature, Space, Storage};
+use crate::snapshot::Counts;
+use crate::storage::{Signature, Space};
 use crate::sys::buf::Buf;
 use crate::sys::pages::{CopyPages, Use};
 use crate::sys::{hibernate, random, time, uts};
-use crate::transform::{Authenticator, Kind, Transform};
+use crate::transform::{Authenticator, Kind};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -61,45 +60,6 @@ pub(super) struct Save {
     atomic_ns: u64,
     /// The mark of the image may be on the storage.
     marked: bool,
-}
-
-/// What the header will say of the transforms, modules and mounts, found while
-/// memory can be allocated.
-struct Recorded {
-    snapshot: &'static CStr,
-    writer: &'static CStr,
-    transforms: KVec<(Kind, &'static CStr, Buf, usize)>,
-    mounts: Mounts,
-    kept: Kept,
-}
-
-impl Recorded {
-    fn of(engine: &Engine, plan: &Plan) -> Result<Recorded> {
-        let mut transforms = KVec::new();
-        for i in plan.recipe.ingredients() {
-            let mut parameters = Buf::new(i.parameters().len().max(1))?;
-            parameters
-                .get_mut(..i.parameters().len())
-                .ok_or(EINVAL)?
-                .copy_from_slice(i.parameters());
-            transforms.push(
-                (
-                    i.transform.kind(),
-                    Transform::name(&*i.transform),
-                    parameters,
-                    i.parameters().len(),
-                ),
-                GFP_KERNEL,
-            )?;
-        }
-        Ok(Recorded {
-            snapshot: Snapshot::name(&*plan.snapshot),
-            writer: Storage::name(&*plan.writer),
-            transforms,
-            mounts: Mounts::find(engine)?,
-            kept: plan.kept(),
-        })
-    }
 }
 
 impl Save {
