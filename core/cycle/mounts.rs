@@ -15,10 +15,7 @@ use crate::errno;
 use crate::freezer::Kept;
 use crate::image::filesystem::{Filesystem, Uuid};
 use crate::image::header::{Header, HeaderBuilder, Mounted, MOUNTED_MAX};
-use crate::image::BLOCK;
-use crate::patience;
 use crate::sys::block::{self, BlockDevice, DevT};
-use crate::sys::buf::Buf;
 use crate::sys::stack::Stack;
 use crate::sys::{filesystems, hibernate};
 use crate::text::Text;
@@ -48,7 +45,18 @@ impl Mounts {
     ///
     /// `E2BIG` for more than [`MOUNTED_MAX`], with the reason recorded; `ENOMEM`.
     pub(super) fn find(engine: &Engine) -> Result<Mounts> {
-        let numbers = filesystems::devices()?;
+        let mut numbers = KVec::new();
+        for &dev in filesystems::devices()?.iter() {
+            let Some(stack) = Stack::answering(dev)? else {
+                continue;
+            };
+            if let Some(disk) = stack.moving() {
+                engine.report.warn(format_args!(
+                    "a mounted filesystem is on {disk}, which goes on to move data after the snapshot, and that would not be seen: let it write through while you hibernate"
+                ));
+            }
+            numbers.push(dev, GFP_KERNEL)?;
+        }
         if numbers.len() > MOUNTED_MAX {
             let there = numbers.len();
             return Err(engine.fail(
@@ -58,12 +66,6 @@ impl Mounts {
         }
         let mut list = KVec::with_capacity(numbers.len(), GFP_KERNEL)?;
         for &dev in numbers.iter() {
-            let stack = Stack::of(dev).ok();
-            if let Some(disk) = stack.as_ref().and_then(|stack| stack.moving()) {
-                engine.report.warn(format_args!(
-                    "a mounted filesystem is on {disk}, which goes on to move data after the snapshot, and that would not be seen: let it write through while you hibernate"
-                ));
-            }
             match BlockDevice::open(dev, false, false) {
                 Ok(device) => list.push(
                     Mount {
@@ -98,9 +100,7 @@ impl Mounts {
                     "what is written to {name} is not counted (its queue/iostats is 0, or it has several paths): a write behind the image would not be seen"
                 ));
             }
-            let most_ms = patience::at_most_ms(blockspace::PATIENCE_MS);
-            let mut first = Buf::new(BLOCK)?;
-            let kept = mount.device.probe(0, &mut first, most_ms);
+            let kept = mount.device.flush_within(blockspace::PATIENCE_MS);
             let found = kept.and_then(|()| blockspace::filesystem(&mount.device));
             mount.found = match found {
                 Err(e) if e == timed_out => return Err(silent(engine, &name)),

@@ -5,7 +5,6 @@
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
 use super::ffi;
-use super::ioq::IoBuf;
 use super::stack::Stack;
 use crate::patience::{Patience, TICK_MS};
 use crate::text::Text;
@@ -15,6 +14,10 @@ use kernel::error::{from_err_ptr, to_result};
 use kernel::ffi::c_int;
 use kernel::prelude::*;
 use kernel::str::CStr;
+
+mod request;
+
+pub use self::request::BlockRequest;
 
 /// Number of a device, as the kernel keeps it.
 #[repr(transparent)]
@@ -52,8 +55,6 @@ impl fmt::Display for DevT {
 /// Most block devices that [`devices`] can list.
 pub const DEVICES_MAX: usize = 4096;
 
-/// What a request says that was given up.
-const CANCELED: c_int = -(kernel::bindings::ECANCELED as c_int);
 /// What a transfer says that is not over.
 const IN_PROGRESS: c_int = -(kernel::bindings::EINPROGRESS as c_int);
 
@@ -257,12 +258,26 @@ impl BlockDevice {
     /// The error of the device, in general `EIO`; `ETIMEDOUT` and `ECANCELED` as
     /// [`BlockDevice::read`].
     pub fn flush(&self) -> Result {
-        let op = ffi::dormouse_transfer_op_DORMOUSE_FLUSH;
-        let (none, nowhere) = (ptr::null(), ptr::null_mut());
         let mut patience = Patience::new();
-        // SAFETY: A flush has no data.
-        unsafe { self.transfer(op, 0, none, nowhere, 0, &mut patience) }
+        self.flush_patiently(&mut patience)
             .map_err(|e| self.blame(e, &patience))
+    }
+
+    /// As [`BlockDevice::flush`], but waits no longer than `timeout_ms`, of which a save takes [what it
+    /// may](crate::patience::at_most_ms), and records no reason. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlockDevice::flush`].
+    pub fn flush_within(&self, timeout_ms: u32) -> Result {
+        let most_ms = crate::patience::at_most_ms(timeout_ms);
+        self.flush_patiently(&mut Patience::of_ms(most_ms))
+    }
+
+    fn flush_patiently(&self, patience: &mut Patience) -> Result {
+        let op = ffi::dormouse_transfer_op_DORMOUSE_FLUSH;
+        // SAFETY: A flush has no data.
+        unsafe { self.transfer(op, 0, ptr::null(), ptr::null_mut(), 0, patience) }
     }
 
     /// Finds out whether the device answers within `timeout_ms`: reads what is at `offset` and lets
@@ -273,11 +288,8 @@ impl BlockDevice {
     /// `ETIMEDOUT`, `ECANCELED` when the cycle was asked to stop meanwhile, the error of the device.
     pub fn probe(&self, offset: u64, dst: &mut [u8], timeout_ms: u32) -> Result {
         let mut patience = Patience::of_ms(timeout_ms);
-        let op = ffi::dormouse_transfer_op_DORMOUSE_FLUSH;
-        let (none, nowhere) = (ptr::null(), ptr::null_mut());
         self.read_patiently(offset, dst, &mut patience)
-            // SAFETY: A flush has no data.
-            .and_then(|()| unsafe { self.transfer(op, 0, none, nowhere, 0, &mut patience) })
+            .and_then(|()| self.flush_patiently(&mut patience))
     }
 
     /// Does one transfer of at most a page, and waits for it.
@@ -366,52 +378,24 @@ pub fn lookup(path: &CStr) -> Result<DevT> {
     Ok(DevT(dev))
 }
 
-/// Lists at most `most` devices, as `list` finds them; returns how many there are, too. May sleep.
+/// The devices that `list` writes to the memory it is given, as many as there is room for; it returns
+/// how many there are. May sleep.
 ///
 /// # Errors
 ///
-/// `ENOMEM`.
-pub(super) fn numbers(
-    most: usize,
-    list: impl FnOnce(*mut u32, u32) -> u32,
-) -> Result<(KVec<DevT>, usize)> {
-    let mut numbers = KVec::with_capacity(most, GFP_KERNEL)?;
-    for _ in 0..most {
+/// `E2BIG` for more than [`DEVICES_MAX`], `ENOMEM`.
+pub(super) fn listed(list: impl FnOnce(*mut u32, u32) -> u32) -> Result<KVec<DevT>> {
+    let mut numbers = KVec::with_capacity(DEVICES_MAX, GFP_KERNEL)?;
+    for _ in 0..DEVICES_MAX {
         numbers.push(0u32, GFP_KERNEL)?;
     }
     let there = list(numbers.as_mut_ptr(), numbers.len() as u32) as usize;
-    let mut found = KVec::with_capacity(there.min(most), GFP_KERNEL)?;
-    for &number in numbers.iter().take(there) {
-        found.push(DevT(number), GFP_KERNEL)?;
+    let found = numbers.get(..there).ok_or(E2BIG)?;
+    let mut devices = KVec::with_capacity(there, GFP_KERNEL)?;
+    for &number in found {
+        devices.push(DevT(number), GFP_KERNEL)?;
     }
-    Ok((found, there))
-}
-
-/// Leaves those out that do not answer while tasks are frozen; says how many that are, too. May
-/// sleep.
-///
-/// # Errors
-///
-/// `ENOMEM`.
-pub(super) fn without_still(list: KVec<DevT>) -> Result<(KVec<DevT>, usize)> {
-    let mut kept = KVec::with_capacity(list.len(), GFP_KERNEL)?;
-    for &dev in list.iter() {
-        if !is_still(dev)? {
-            kept.push(dev, GFP_KERNEL)?;
-        }
-    }
-    let left_out = list.len().saturating_sub(kept.len());
-    Ok((kept, left_out))
-}
-
-/// Whether `dev` does not answer while tasks and kernel threads are frozen, or is gone. What is on
-/// such a device is in a file, whose filesystem is looked at.
-fn is_still(dev: DevT) -> Result<bool> {
-    match Stack::of(dev) {
-        Ok(stack) => Ok(stack.is_still()),
-        Err(e) if e == ENODEV => Ok(true),
-        Err(e) => Err(e),
-    }
+    Ok(devices)
 }
 
 /// Numbers of all block devices that have something in them, partitions too, but not of those that
@@ -421,14 +405,17 @@ fn is_still(dev: DevT) -> Result<bool> {
 ///
 /// `E2BIG` for more than [`DEVICES_MAX`], `ENOMEM`.
 pub fn devices() -> Result<KVec<DevT>> {
-    let (list, there) = numbers(DEVICES_MAX, |devs, count| {
+    let all = listed(|devs, count| {
         // SAFETY: There is room for as many numbers.
         unsafe { ffi::dormouse_bdev_list(devs, count) }
     })?;
-    if there > list.len() {
-        return Err(E2BIG);
+    let mut devices = KVec::with_capacity(all.len(), GFP_KERNEL)?;
+    for &dev in all.iter() {
+        if Stack::answering(dev)?.is_some() {
+            devices.push(dev, GFP_KERNEL)?;
+        }
     }
-    Ok(without_still(list)?.0)
+    Ok(devices)
 }
 
 /// Most devices that [`count_own`] can count.
@@ -440,84 +427,4 @@ pub fn count_own(devs: &[DevT]) {
     let count = devs.len().min(COUNTED_MAX);
     // SAFETY: As many numbers can be read: `DevT` is one.
     unsafe { ffi::dormouse_count_own(devs.as_ptr().cast(), count as u32) };
-}
-
-/// A request that may consist of several pieces, on one device or on several. The buffer comes back
-/// to its queue, completed, when all of them are over.
-///
-/// A request that is dropped instead of submitted completes with `ECANCELED`.
-///
-/// # Invariants
-///
-/// `buf` was given up by its [`IoBuf`], and a request to it has begun and not ended.
-pub struct BlockRequest {
-    buf: NonNull<ffi::dormouse_iobuf>,
-    op: Op,
-}
-
-// SAFETY: A request has one owner, who may be any thread.
-unsafe impl Send for BlockRequest {}
-
-impl BlockRequest {
-    /// Begins a request. Any context.
-    pub fn begin(buf: IoBuf, op: Op) -> Self {
-        let raw = buf.into_raw();
-        // SAFETY: The buffer has been given up, so it is ours.
-        unsafe { ffi::dormouse_request_begin(raw) };
-        // INVARIANT: The request has just begun.
-        BlockRequest {
-            // SAFETY: The pointer of an `IoBuf` is not null.
-            buf: unsafe { NonNull::new_unchecked(raw) },
-            op,
-        }
-    }
-
-    /// Starts a transfer between `dev` from `offset` on and the buffer from `from` on, of `len`
-    /// bytes. Process context; may sleep, but does not depend on other I/O for memory.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` when place or length are not multiples of the device's block or not inside of the
-    /// buffer, `ENXIO` beyond the end of the device, `EROFS` when it cannot be written. The request
-    /// can go on; its earlier pieces do in any case.
-    pub fn piece(&mut self, dev: &BlockDevice, offset: u64, from: usize, len: usize) -> Result {
-        // SAFETY: By the type invariants the buffer is in a request, and its memory belongs to that
-        // until it has ended; the handle is valid, and may be closed while the piece is under way.
-        to_result(unsafe {
-            ffi::dormouse_request_piece(
-                self.buf.as_ptr(),
-                dev.raw(),
-                offset,
-                from,
-                len,
-                self.op == Op::Write,
-            )
-        })
-    }
-
-    /// Says that there are no further pieces. Any context but NMI.
-    pub fn submit(self) {
-        self.end(0);
-    }
-
-    /// Says that there are no further pieces and that the request has failed, whatever becomes of
-    /// the earlier ones. Any context but NMI.
-    pub fn fail(self, error: Error) {
-        self.end(error.to_errno());
-    }
-
-    fn end(self, errno: c_int) {
-        let buf = self.buf.as_ptr();
-        core::mem::forget(self);
-        // SAFETY: By the type invariants the request has not ended; with `self` forgotten, nobody
-        // uses the buffer after this.
-        unsafe { ffi::dormouse_request_end(buf, errno) };
-    }
-}
-
-impl Drop for BlockRequest {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants the request has not ended; nobody uses it after this.
-        unsafe { ffi::dormouse_request_end(self.buf.as_ptr(), CANCELED) };
-    }
 }

@@ -12,22 +12,17 @@ use kernel::error::from_err_ptr;
 use kernel::ffi::c_char;
 use kernel::prelude::*;
 
-/// Numbers of the block devices of mounted filesystems. All devices of each filesystem are listed,
-/// but none that stands still while tasks are frozen, such as those made of loop devices: what is on
-/// them is in a file, whose filesystem is. May sleep; takes no lock of a filesystem.
+/// Numbers of the block devices of mounted filesystems, all devices of each. May sleep; takes no
+/// lock of a filesystem.
 ///
 /// # Errors
 ///
 /// `E2BIG` for more than [`block::DEVICES_MAX`], `ENOMEM`.
 pub fn devices() -> Result<KVec<DevT>> {
-    let (list, there) = block::numbers(block::DEVICES_MAX, |devs, count| {
+    block::listed(|devs, count| {
         // SAFETY: There is room for as many numbers.
         unsafe { ffi::dormouse_bdev_mounted(devs, count) }
-    })?;
-    if there > list.len() {
-        return Err(E2BIG);
-    }
-    Ok(block::without_still(list)?.0)
+    })
 }
 
 /// Whether an earlier freeze or thaw still waits for a device. Any context.

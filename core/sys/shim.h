@@ -92,13 +92,8 @@ void dormouse_iobuf_return(struct dormouse_iobuf *buf, bool requested, int resul
 
 /* shim_block.c */
 
-#define DORMOUSE_COUNTED_MAX 64
-
-void dormouse_count_own(const u32 *devs, u32 count);
-u64 dormouse_own_written(u32 dev);
 struct dormouse_bdev *dormouse_bdev_open(u32 dev, bool write, bool exclusive);
 int dormouse_bdev_lookup(const char *path, u32 *dev);
-u32 dormouse_bdev_list(u32 *devs, u32 count);
 void dormouse_bdev_close(struct dormouse_bdev *dev);
 u32 dormouse_bdev_dev(const struct dormouse_bdev *dev);
 u64 dormouse_bdev_bytes(const struct dormouse_bdev *dev);
@@ -111,6 +106,17 @@ void dormouse_request_begin(struct dormouse_iobuf *buf);
 int dormouse_request_piece(struct dormouse_iobuf *buf, struct dormouse_bdev *dev,
 			   u64 offset, size_t from, size_t len, bool write);
 void dormouse_request_end(struct dormouse_iobuf *buf, int error);
+
+/* shim_bdevs.c */
+
+#define DORMOUSE_COUNTED_MAX 64
+
+u32 dormouse_bdev_list(u32 *devs, u32 count);
+u32 dormouse_bdev_mounted(u32 *devs, u32 count);
+void dormouse_count_own(const u32 *devs, u32 count);
+u64 dormouse_own_written(u32 dev);
+u64 dormouse_bdev_written(const struct dormouse_bdev *dev);
+bool dormouse_bdev_counts(const struct dormouse_bdev *dev);
 
 /* shim_transfer.c */
 
@@ -535,9 +541,6 @@ void dormouse_fs_freeze_abandon(struct dormouse_fs_freeze *freeze);
 void dormouse_fs_freeze_end(struct dormouse_fs_freeze *freeze);
 bool dormouse_fs_thaw(struct dormouse_fs_freeze *freeze, u32 ms, char *type, char *name,
 		      size_t size);
-u32 dormouse_bdev_mounted(u32 *devs, u32 count);
-u64 dormouse_bdev_written(const struct dormouse_bdev *dev);
-bool dormouse_bdev_counts(const struct dormouse_bdev *dev);
 
 /* shim_file.c */
 

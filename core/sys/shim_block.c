@@ -42,70 +42,6 @@ static int __init dormouse_block_init(void)
 /* After the block layer has set up what bios are made of. */
 fs_initcall(dormouse_block_init);
 
-/* What was written here to devices that somebody counts. */
-static struct {
-	u32 dev;
-	atomic64_t sectors;
-} counted[DORMOUSE_COUNTED_MAX];
-static unsigned int counted_used;
-
-/**
- * dormouse_count_own - Count what is written here to some devices.
- * @devs: Their numbers, in place of those that were counted before.
- * @count: How many there are, at most DORMOUSE_COUNTED_MAX.
- *
- * Context: Process context; no write may be under way.
- */
-void dormouse_count_own(const u32 *devs, u32 count)
-{
-	unsigned int i;
-
-	count = min_t(u32, count, DORMOUSE_COUNTED_MAX);
-	WRITE_ONCE(counted_used, 0);
-	for (i = 0; i < count; i++) {
-		counted[i].dev = devs[i];
-		atomic64_set(&counted[i].sectors, 0);
-	}
-	/* Pairs with dormouse_own_written() and dormouse_count_write(): they see the devices. */
-	smp_store_release(&counted_used, count);
-}
-
-/**
- * dormouse_own_written - Tell how much was written here to a device.
- * @dev: Its number.
- *
- * Context: Any.
- * Return: Sectors since dormouse_count_own(), begun or complete; 0 for a device
- * that is not counted.
- */
-u64 dormouse_own_written(u32 dev)
-{
-	/* Pairs with dormouse_count_own(). */
-	unsigned int i, count = smp_load_acquire(&counted_used);
-
-	for (i = 0; i < count; i++)
-		if (counted[i].dev == dev)
-			return atomic64_read(&counted[i].sectors);
-	return 0;
-}
-
-/**
- * dormouse_count_write - Count a write as ours.
- * @bdev: Where it goes.
- * @len: Its length in bytes.
- *
- * Context: Any.
- */
-void dormouse_count_write(const struct block_device *bdev, size_t len)
-{
-	/* Pairs with dormouse_count_own(). */
-	unsigned int i, count = smp_load_acquire(&counted_used);
-
-	for (i = 0; i < count; i++)
-		if (counted[i].dev == bdev->bd_dev)
-			atomic64_add(len >> SECTOR_SHIFT, &counted[i].sectors);
-}
-
 /**
  * dormouse_bdev_alloc - Allocate a handle of a block device.
  *
@@ -238,34 +174,6 @@ struct dormouse_bdev *dormouse_bdev_borrow(struct file *file, struct block_devic
 int dormouse_bdev_lookup(const char *path, u32 *dev)
 {
 	return lookup_bdev(path, dev);
-}
-
-/**
- * dormouse_bdev_list - List the block devices that have something in them.
- * @devs: Becomes the list of their numbers.
- * @count: Length of @devs.
- *
- * Context: Process context. May sleep.
- * Return: How many there are, which may be more than @count.
- */
-u32 dormouse_bdev_list(u32 *devs, u32 count)
-{
-	struct class_dev_iter iter;
-	struct device *device;
-	u32 used = 0;
-
-	class_dev_iter_init(&iter, &block_class, NULL, NULL);
-	while ((device = class_dev_iter_next(&iter))) {
-		struct block_device *bdev = dev_to_bdev(device);
-
-		if (!bdev_nr_sectors(bdev) || (bdev->bd_disk->flags & GENHD_FL_HIDDEN))
-			continue;
-		if (used < count)
-			devs[used] = bdev->bd_dev;
-		used++;
-	}
-	class_dev_iter_exit(&iter);
-	return used;
 }
 
 /**

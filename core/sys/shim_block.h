@@ -57,6 +57,7 @@ struct dormouse_bdev {
 struct dormouse_bdev *dormouse_bdev_borrow(struct file *file, struct block_device *bdev);
 struct dormouse_bdev *dormouse_bdev_alloc(void);
 void dormouse_count_write(const struct block_device *bdev, size_t len);
+void dormouse_each_mounted(void (*f)(struct block_device *bdev, void *arg), void *arg);
 void dormouse_transfer_init(struct dormouse_bdev *dev);
 void dormouse_bdev_begin(struct dormouse_bdev *dev);
 void dormouse_bdev_end(struct dormouse_bdev *dev);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Dormouse: filesystems that hold still, and the devices that they are on.
+ * Dormouse: filesystems that are frozen while an image is written.
  */
 
 #include <linux/atomic.h>
@@ -22,140 +22,17 @@
 #include "shim.h"
 #include "shim_block.h"
 
-struct claim {
-	const struct block_device *bdev;
-	const void *holder;
-	bool found;
-};
-
-static void match_claim(struct super_block *sb, void *arg)
-{
-	struct claim *claim = arg;
-
-	if (sb->s_bdev == claim->bdev || sb == claim->holder)
-		claim->found = true;
-}
-
-/* True if a mounted filesystem has claimed the device. */
-static bool is_of_filesystem(struct block_device *bdev, const void *btrfs)
-{
-	struct claim claim = { .bdev = bdev };
-
-	mutex_lock(&bdev->bd_holder_lock);
-	claim.holder = bdev->bd_holder;
-	claim.found = claim.holder &&
-		      (bdev->bd_holder_ops == &fs_holder_ops || claim.holder == btrfs);
-	mutex_unlock(&bdev->bd_holder_lock);
-	/* Some have holder operations of their own, or none for further devices. */
-	if (claim.holder && !claim.found)
-		filesystems_walk(match_claim, &claim);
-	return claim.found;
-}
-
-/* Calls @f for each block device of a mounted filesystem. */
-static void each_mounted(void (*f)(struct block_device *bdev, void *arg), void *arg)
-{
-	/* It claims its devices in the name of the type. */
-	struct file_system_type *btrfs = IS_ENABLED(CONFIG_BTRFS_FS) ?
-					 get_fs_type("btrfs") : NULL;
-	struct class_dev_iter iter;
-	struct device *device;
-
-	class_dev_iter_init(&iter, &block_class, NULL, NULL);
-	while ((device = class_dev_iter_next(&iter)))
-		if (is_of_filesystem(dev_to_bdev(device), btrfs))
-			f(dev_to_bdev(device), arg);
-	class_dev_iter_exit(&iter);
-	if (btrfs)
-		put_filesystem(btrfs);
-}
-
-struct numbers {
-	u32 *devs;
-	u32 count;
-	u32 used;
-};
-
-static void add_number(struct block_device *bdev, void *arg)
-{
-	struct numbers *numbers = arg;
-
-	if (numbers->used < numbers->count)
-		numbers->devs[numbers->used] = bdev->bd_dev;
-	numbers->used++;
-}
-
-/**
- * dormouse_bdev_mounted - List the block devices of mounted filesystems.
- * @devs: Becomes the list of their numbers.
- * @count: Length of @devs.
- *
- * All devices of each, and that of a journal elsewhere.
- *
- * Context: Process context. May sleep; takes no lock of a filesystem.
- * Return: How many there are, which may be more than @count.
- */
-u32 dormouse_bdev_mounted(u32 *devs, u32 count)
-{
-	struct numbers numbers = { .devs = devs, .count = count };
-
-	each_mounted(add_number, &numbers);
-	return numbers.used;
-}
-
 static void sync_one(struct block_device *bdev, void *unused)
 {
 	/* Who reads it finds out about errors. */
 	sync_blockdev(bdev);
 }
 
-/* Writes what tasks have left in the page cache of devices of filesystems. */
-static void sync_mounted(void)
-{
-	each_mounted(sync_one, NULL);
-}
-
-static u64 sectors_written(struct block_device *bdev)
-{
-	return part_stat_read(bdev, sectors[STAT_WRITE]);
-}
-
 static void add_written(struct block_device *bdev, void *arg)
 {
 	u64 *sum = arg;
 
-	*sum += sectors_written(bdev);
-}
-
-/**
- * dormouse_bdev_written - Count what was written to a block device.
- * @dev: The device.
- *
- * Context: Any, but for the sum to be exact nothing may be under way.
- * Return: Sectors written and discarded since boot, as far as the device counts.
- */
-u64 dormouse_bdev_written(const struct dormouse_bdev *dev)
-{
-	return sectors_written(dev->bdev) +
-	       part_stat_read(dev->bdev, sectors[STAT_DISCARD]);
-}
-
-/**
- * dormouse_bdev_counts - Find out if a block device counts what is written to it.
- * @dev: The device.
- *
- * Context: Any.
- * Return: False if queue/iostats is 0, or if it counts whole disks only.
- */
-bool dormouse_bdev_counts(const struct dormouse_bdev *dev)
-{
-	struct block_device *bdev = dev->bdev;
-
-	/* With several paths to an NVMe disk, each counts for the disk. */
-	if (bdev_is_partition(bdev) && !queue_is_mq(bdev_get_queue(bdev)) &&
-	    !strncmp(bdev->bd_disk->disk_name, "nvme", 4))
-		return false;
-	return blk_queue_io_stat(bdev_get_queue(bdev));
+	*sum += part_stat_read(bdev, sectors[STAT_WRITE]);
 }
 
 /**
@@ -310,7 +187,7 @@ static int freeze_main(void *data)
 		filesystems_freeze();
 	/* What tasks have written to their devices, such as those that serve FUSE. */
 	if (atomic_read(&freeze->state) == FREEZING)
-		sync_mounted();
+		dormouse_each_mounted(sync_one, NULL);
 
 	if (atomic_cmpxchg(&freeze->state, FREEZING, FROZEN) == FREEZING) {
 		/* From here on it belongs to the one who waits. */
@@ -464,9 +341,9 @@ void dormouse_fs_freeze_progress(struct dormouse_fs_freeze *freeze,
 	/* Those without one device are on several, or on another filesystem. */
 	progress->written = 0;
 	if (sb && sb->s_bdev)
-		progress->written = sectors_written(sb->s_bdev);
+		add_written(sb->s_bdev, &progress->written);
 	else
-		each_mounted(add_written, &progress->written);
+		dormouse_each_mounted(add_written, &progress->written);
 }
 
 /**
@@ -486,6 +363,7 @@ void dormouse_fs_freeze_abandon(struct dormouse_fs_freeze *freeze)
 		thaw_all();
 		return;
 	}
+	/* It is over but for these few instructions of its thread. */
 	wait_for_completion(&freeze->done);
 	thaw_all();
 	kvfree(freeze);
@@ -494,7 +372,8 @@ void dormouse_fs_freeze_abandon(struct dormouse_fs_freeze *freeze)
 
 /**
  * dormouse_fs_freeze_end - Finish a freeze that is over.
- * @freeze: The freeze, which is for dormouse_fs_thaw() only from then on.
+ * @freeze: The freeze, after dormouse_fs_freeze_wait() has returned true. It is for
+ *	dormouse_fs_thaw() only from then on.
  *
  * What is frozen stays so until then. Until then memory reclaim on behalf of this
  * thread keeps out of filesystems: it would wait for frozen ones.
@@ -503,7 +382,6 @@ void dormouse_fs_freeze_abandon(struct dormouse_fs_freeze *freeze)
  */
 void dormouse_fs_freeze_end(struct dormouse_fs_freeze *freeze)
 {
-	wait_for_completion(&freeze->done);
 	nofs_before = memalloc_nofs_save();
 }
 

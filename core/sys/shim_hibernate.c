@@ -135,11 +135,7 @@ static void image_discard(bool restored)
 
 static void image_end(int error)
 {
-	/* Filesystems may still be frozen: what is allocated must not wait for one. */
-	unsigned int nofs = memalloc_nofs_save();
-
 	hooks->end(hooks_ctx, error);
-	memalloc_nofs_restore(nofs);
 }
 
 static int image_check(const char *resume_file, bool reset)

@@ -77,6 +77,20 @@ impl Stack {
         Ok(Stack { layers, count })
     }
 
+    /// As [`Stack::of`], but `None` for a device that does not answer while tasks and kernel threads
+    /// are frozen, or is gone. What is on such a device is in a file, whose filesystem is looked at.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn answering(dev: DevT) -> Result<Option<Self>> {
+        match Self::of(dev) {
+            Ok(stack) => Ok(Some(stack).filter(|stack| !stack.is_still())),
+            Err(e) if e == ENODEV => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Iterates over the layers, from the device down. Any context.
     pub fn layers(&self) -> impl Iterator<Item = Layer<'_>> {
         let count = self.count.unwrap_or(LAYERS_MAX);
