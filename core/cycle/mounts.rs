@@ -295,7 +295,7 @@ fn now(was: &Mounted<'_>) -> Result<Now> {
 /// What is taken on trust of filesystems that cannot be judged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// All: somebody answers for it that none was mounted since.
+    /// All: the user says, with a retry by hand, that none was mounted since.
     All,
     /// Those that are not seen.
     Unseen,

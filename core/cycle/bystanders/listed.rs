@@ -108,7 +108,7 @@ impl Place {
                 Ok(None) => {}
                 Err(e) if is_absent(e) => {}
                 Err(e) if is_of_looking(e) => return Err(e),
-                // It may be there, and nobody could look.
+                // It may be there, but the device could not be read.
                 Err(e) => unread = Some(e),
             }
         }
@@ -152,8 +152,8 @@ fn is_of_looking(e: Error) -> bool {
 /// # Errors
 ///
 /// The image is dead when one was. It is kept when one is not there, unless the
-/// saved system makes its device itself, when one cannot be read, and when
-/// nobody knows which of two devices is the one that the saved system used. The
+/// saved system makes its device itself, when one cannot be read, and when two
+/// devices have it and differ: the saved system used either of them. The
 /// reason is recorded.
 pub(in crate::cycle) fn check(engine: &Engine, header: &ImageHeader<'_>) -> Result<(), Refusal> {
     let id = &header.facts.image_id;
