@@ -33,8 +33,9 @@ pub(super) enum Marked {
 const PATIENCE_NS: u64 = 15_000_000_000;
 /// Pause between two attempts.
 const PAUSE_MS: u32 = 1000;
-/// How long filesystems are held for it, and with them whoever writes.
-const HELD_NS: u64 = 5_000_000_000;
+/// How long filesystems are held for it, and with them whoever writes: a machine
+/// whose storage stands still goes on within 5 s of `io_timeout`, all in all.
+const HELD_NS: u64 = 2_000_000_000;
 
 /// What to do about an image whose mark stays.
 const STALE: &str = "the image is older than the system by now and must not be resumed: that is tried on, and no save begins before it has worked. Or write \"erase\" to /sys/power/hibernate/image; until then boot with noresume, and there write its place to target first";

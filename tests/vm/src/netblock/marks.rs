@@ -163,7 +163,7 @@ pub fn undone(lab: &Lab) -> Result<()> {
     let seq = woken_without(&mut vm, &mut server)?;
     let thawed = "Restarting tasks ... done";
     vm.log()?.wait_for(thawed, from, SOON)?;
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(1));
     server.start()?;
     went_on_awake(&mut vm, seq)?;
     held_until_done(&mut vm, from)?;
