@@ -352,9 +352,11 @@ pub(super) fn check(engine: &Engine, header: &Header<'_>, trust: Trust) -> Resul
     first.map_err(|(uuid, name, doubt)| doubted(engine, &uuid, name.as_str(), &doubt))
 }
 
+/// What to do about something of the saved system that cannot be judged.
+pub(super) const RETRY: &str = "the image is kept: write \"retry\" to /sys/power/hibernate/resume if it was not, otherwise \"erase\" to /sys/power/hibernate/image";
+
 /// Says why a filesystem cannot be judged.
 fn doubted(engine: &Engine, uuid: &Uuid, name: &str, doubt: &Now) -> Error {
-    const RETRY: &str = "the image is kept: write \"retry\" to /sys/power/hibernate/resume if it was not, otherwise \"erase\" to /sys/power/hibernate/image";
     let error = errno::error(errno::EALREADY);
     match doubt {
         Now::Both(like, unlike) => engine.fail(

@@ -197,7 +197,7 @@ pub(super) fn describe(
         (false, false) => Trust::Unseen,
     };
     mounts::check(engine, &header, trust).map_err(Refusal::Kept)?;
-    bystanders::check(engine, &header)?;
+    bystanders::check(engine, &header, trust)?;
     let root = chunks(&table, &extent)?;
     let recipe = recipe(engine, &header)?;
     let mut arch = Buf::new(header::ARCH_MAX)?;

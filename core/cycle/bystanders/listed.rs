@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::super::mounts::{Trust, RETRY};
 use super::super::open::Refusal;
 use super::take_off;
 use crate::engine::Engine;
@@ -147,15 +148,20 @@ fn is_of_looking(e: Error) -> bool {
 }
 
 /// Checks that no bystander of the image that `header` describes was put to use
-/// since. May sleep.
+/// since. `trust` tells of those on devices that the saved system makes itself.
+/// May sleep.
 ///
 /// # Errors
 ///
 /// The image is dead when one was. It is kept when one is not there, unless the
-/// saved system makes its device itself, when one cannot be read, and when two
-/// devices have it and differ: the saved system used either of them. The
-/// reason is recorded.
-pub(in crate::cycle) fn check(engine: &Engine, header: &ImageHeader<'_>) -> Result<(), Refusal> {
+/// saved system makes its device itself and no boot went on without the image,
+/// when one cannot be read, and when two devices have it and differ: the saved
+/// system used either of them. The reason is recorded.
+pub(in crate::cycle) fn check(
+    engine: &Engine,
+    header: &ImageHeader<'_>,
+    trust: Trust,
+) -> Result<(), Refusal> {
     let id = &header.facts.image_id;
     for was in header.bystanders() {
         let (path, uuid) = (was.path, Uuid(was.uuid));
@@ -194,11 +200,17 @@ pub(in crate::cycle) fn check(engine: &Engine, header: &ImageHeader<'_>) -> Resu
                     format_args!("swap area {path} (UUID {uuid}), which has pages of the saved system, is not where it was, and {name} is a copy, or was put to use since: attach the disk that was saved, or erase the image. The image is kept"),
                 )));
             }
-            Now::Gone if was.is_virtual => pr_notice!(
+            Now::Gone if was.is_virtual && trust != Trust::Seen => pr_notice!(
                 "swap area {} (UUID {}) is not there, so nobody knows whether it was put to use since the image was saved\n",
                 path,
                 uuid
             ),
+            Now::Gone if was.is_virtual => {
+                return Err(Refusal::Kept(engine.fail(
+                    errno::error(errno::EALREADY),
+                    format_args!("a boot went on without this image, and swap area {path} (UUID {uuid}), which has pages of the saved system, cannot be seen now: whether it was put to use since is not known; {RETRY}"),
+                )));
+            }
             Now::Gone => {
                 return Err(Refusal::Kept(engine.fail(
                     ENXIO,

@@ -173,7 +173,11 @@ fn twice(lab: &Lab) -> Result<()> {
 }
 
 /// Hibernates, and lets a boot with less memory refuse the image. Leaves the machine off.
-fn pass(mut vm: Vm) -> Result<Vm> {
+///
+/// # Errors
+///
+/// When it is not refused, or something else fails.
+pub fn pass(mut vm: Vm) -> Result<Vm> {
     vm.hibernate()?;
     let mut vm = vm.mem(SMALL_MIB - 32);
     vm.set_append(FIRST_DISK);

@@ -9,11 +9,12 @@ use dormouse_vm::{Hibernated, Vm};
 
 use crate::image::{self, SUPERBLOCK_AT};
 use crate::netblock::servers::Server;
+use crate::power::resume_by;
 use crate::steps::{
-    boot_fresh, expect_result, expect_type, get, refused, resume, set, FIRST_DISK, FOLDER,
-    SMALL_MIB,
+    boot_fresh, expect_result, expect_type, get, refused, resume, set, with_program, FIRST_DISK,
+    FOLDER, SMALL_MIB,
 };
-use crate::{aborts, files, netblock, Lab, Scenario};
+use crate::{aborts, files, mounts, netblock, Lab, Scenario};
 
 /// The scenarios of this file.
 pub const SCENARIOS: &[Scenario] = &[
@@ -36,6 +37,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "bystander-copy",
         "an image is kept while a swap area beside it is there twice, or only as a copy",
         copied,
+    ),
+    Scenario::new(
+        "bystander-passed",
+        "a swap area that cannot be seen needs a retry by hand once a boot went on without the image",
+        passed,
     ),
     Scenario::new(
         "bystander-abort",
@@ -264,6 +270,36 @@ fn copied(lab: &Lab) -> Result<()> {
     copy(&vm, &vec![0; BLOCK])?;
     resume(&mut vm)?;
     types(&vm, AWAKE)?;
+    vm.assert_clean()
+}
+
+fn passed(lab: &Lab) -> Result<()> {
+    // Only the saved system makes the device of the area.
+    let vm = lab.small().swap_disk("512M")?.disk("512M")?;
+    let mut vm = with_program(vm, "/sbin/dmsetup")?;
+    vm.boot()?;
+    vm.run(
+        "dmsetup --noudevsync --noudevrules create late --table '0 900000 linear /dev/vdb 4096' && \
+         dmsetup mknodes && mkswap /dev/mapper/late",
+    )?;
+    swap_out(&mut vm, "/dev/mapper/late")?;
+    vm.run("swapon /dev/vda")?;
+    set(&mut vm, "target", "/dev/vda")?;
+    vm.hibernate()?;
+    vm.set_append(FIRST_DISK);
+    resume(&mut vm)?;
+
+    let mut vm = mounts::pass(vm)?;
+    boot_fresh(&mut vm)?;
+    let parts = [
+        "a boot went on without this image, and swap area ",
+        "cannot be seen now",
+        "write \"retry\" to",
+    ];
+    expect_result(&mut vm, -114, &parts)?;
+    expect_type(&vm, 0, "swsuspend")?;
+    resume_by(&mut vm, "retry")?;
+    vm.run("swapoff /dev/mapper/late && guest work verify")?;
     vm.assert_clean()
 }
 
