@@ -395,6 +395,10 @@ impl Hooks for Cycle {
         match Resume::check(engine, resume_file, own) {
             Ok(resume) => {
                 state.resume = Some(resume);
+                // Where an image is tested all is frozen.
+                if state.save.is_none() {
+                    state.lookout = look_out(engine);
+                }
                 Ok(())
             }
             Err(e) => {
@@ -413,6 +417,8 @@ impl Hooks for Cycle {
         let engine = engine::get()?;
         engine.progress.enter(Step::Load);
         let mut state = STATE.try_borrow().ok_or(EBUSY)?;
+        // All that were to freeze have done so.
+        state.lookout = None;
         let resume = state.resume.as_mut().ok_or(EINVAL)?;
         let loaded = resume.load(engine);
         if engine.progress.has_stalled() {
@@ -427,8 +433,10 @@ impl Hooks for Cycle {
         let (Ok(engine), Some(mut state)) = (engine::get(), STATE.try_borrow()) else {
             return;
         };
+        let lookout = state.lookout.take();
+        let seen = lookout.as_ref().map(Lookout::seen).unwrap_or_default();
         if let Some(resume) = state.resume.take() {
-            resume.close(engine, errno);
+            resume.close(engine, errno, seen.as_str());
         }
         let next = if state.save.is_some() {
             Step::PowerDown

@@ -454,11 +454,16 @@ impl Resume {
         }
     }
 
-    /// Called when the restore did not happen. Tasks may be frozen.
-    pub(super) fn close(mut self, engine: &Engine, errno: i32) {
+    /// Called when the restore did not happen; `unfrozen` says which tasks did not
+    /// freeze, if any. Tasks may be frozen.
+    pub(super) fn close(mut self, engine: &Engine, errno: i32, unfrozen: &str) {
         let error = Error::from_errno(errno);
         if !self.begun {
-            if engine.report.last().errno == 0 {
+            if engine.report.last().errno != 0 {
+                // A hook has said why.
+            } else if error == EBUSY && !unfrozen.is_empty() {
+                engine.fail(error, format_args!("{unfrozen}; the image is kept"));
+            } else {
                 engine.fail(
                     error,
                     format_args!("the kernel gave the resume up before the image was loaded: a task or driver refused; the image is kept"),

@@ -353,6 +353,28 @@ fn task_refuses(lab: &Lab) -> Result<()> {
     vm.run("kill -CONT $(pidof fuse2fs); while pidof ls; do usleep 50000; done")?;
     there_and_back(&mut vm)?;
     vm.run("ls /fuse > /dev/null")?;
+    vm.assert_clean()?;
+
+    // It keeps a boot from loading an image as well.
+    vm.run("fusermount -u /fuse || umount /fuse")?;
+    vm.hibernate()?;
+    vm.set_append("");
+    boot_fresh(&mut vm)?;
+    vm.run("mkdir /fuse && /usr/bin/fuse2fs /dev/vdb /fuse")?;
+    vm.run("echo 2000 > /sys/power/pm_freeze_timeout")?;
+    vm.run("kill -STOP $(pidof fuse2fs) && (ls /fuse/none > /dev/null 2>&1 &)")?;
+    let ask = format!("echo /dev/vda > {FOLDER}/resume");
+    refused(&mut vm, &ask, "Device or resource busy")?;
+    let parts = [
+        "check 1 task does not freeze: ",
+        "for FUSE filesystem /fuse (connection ",
+        "; the image is kept",
+    ];
+    expect_result(&mut vm, -16, &parts)?;
+    vm.power_off()?;
+    expect_type(&vm, 0, "swsuspend")?;
+    vm.set_append(FIRST_DISK);
+    resume(&mut vm)?;
     vm.assert_clean()
 }
 
