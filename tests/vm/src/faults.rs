@@ -22,12 +22,21 @@ mod guest;
 use guest::Said;
 
 /// The scenarios of this file.
-pub const SCENARIOS: &[Scenario] = &[Scenario::long(
-    "faults",
-    "the first allocations and requests of a save and of a load fail, one after the other",
-    first,
-)
-.on(Kernel::Kasan)];
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario::long(
+        "faults",
+        "the first allocations and requests of a save and of a load fail, one after the other",
+        first,
+    )
+    .on(Kernel::Kasan),
+    Scenario::long(
+        "leaks",
+        "memory that a module of ours loses is found, an object as well as a page",
+        guest::lost,
+    )
+    .on(Kernel::Faults)
+    .with_build(),
+];
 
 /// A failure that the kernel reports.
 const FORCED: &str = "FAULT_INJECTION: forcing a failure";

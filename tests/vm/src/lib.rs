@@ -8,8 +8,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use dormouse_vm::{System, Vm};
 
 mod aborts;
@@ -73,7 +74,7 @@ pub struct Scenario {
     pub torture: bool,
     /// The kernel that it runs on.
     pub kernel: Kernel,
-    /// It uses kbuild's folder of the kernel under test.
+    /// It uses kbuild's folder of its kernel.
     pub build: bool,
 }
 
@@ -120,7 +121,7 @@ impl Scenario {
         Scenario { kernel, ..self }
     }
 
-    /// The same with kbuild's folder of the kernel under test.
+    /// The same with kbuild's folder of its kernel.
     pub const fn with_build(self) -> Self {
         Scenario {
             build: true,
@@ -134,10 +135,12 @@ impl Scenario {
 pub struct Lab {
     /// The kernel under test, with its modules and user space.
     pub system: System,
+    /// Which one that is.
+    pub kernel: Kernel,
     /// The same with other kernels, as far as scenarios need them.
     pub others: BTreeMap<Kernel, System>,
-    /// kbuild's folder of the kernel under test, where a scenario needs it.
-    pub build: Option<PathBuf>,
+    /// kbuild's folders of kernels, where a scenario needs them.
+    pub builds: BTreeMap<Kernel, PathBuf>,
     /// Makes the Debian guest, or finds it made.
     pub debian: fn() -> Result<debian::Machine>,
 }
@@ -150,6 +153,7 @@ impl Lab {
     /// When it was not built.
     pub fn on(&self, kernel: Kernel) -> Result<Lab> {
         let mut lab = self.clone();
+        lab.kernel = kernel;
         if kernel != Kernel::Tested {
             let logs = lab.system.logs.take();
             lab.system = lab
@@ -161,13 +165,45 @@ impl Lab {
         Ok(lab)
     }
 
-    /// kbuild's folder of the kernel under test, to build modules outside of the tree against.
+    /// kbuild's folder of this kernel, to build modules outside of the tree against.
     ///
     /// # Errors
     ///
     /// When the scenario does not say that it needs it.
     pub fn build(&self) -> Result<&Path> {
-        self.build.as_deref().context("no folder of kbuild")
+        let build = self.builds.get(&self.kernel);
+        build.map(PathBuf::as_path).context("no folder of kbuild")
+    }
+
+    /// Builds the modules of `folder`, relative to the checkout, against this kernel, as the
+    /// Makefile of the samples does it; they are in the folder that is returned.
+    ///
+    /// # Errors
+    ///
+    /// When they do not build, or the scenario does not say that it needs kbuild's folder.
+    pub fn modules(&self, folder: &str) -> Result<tempfile::TempDir> {
+        let made = tempfile::tempdir()?;
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for file in std::fs::read_dir(sources.join(folder))? {
+            let file = file?;
+            std::fs::copy(file.path(), made.path().join(file.file_name()))?;
+        }
+        let makefile = sources.join("samples/Makefile");
+        std::fs::copy(makefile, made.path().join("Makefile"))?;
+        let output = Command::new("make")
+            .arg("-C")
+            .arg(made.path())
+            .arg(format!("KDIR={}", self.build()?.display()))
+            .args(["RUSTC=/usr/bin/rustc", "LC_ALL=C"])
+            .env_remove("MAKEFLAGS")
+            .env_remove("RUSTFLAGS")
+            .output()?;
+        ensure!(
+            output.status.success(),
+            "the modules of {folder} do not build: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(made)
     }
 
     /// A new machine with all modules, 512 MiB and two processors.

@@ -2,7 +2,6 @@
 
 //! The control folder in sysfs, and modules that come and go.
 
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
@@ -215,24 +214,7 @@ fn unload(lab: &Lab) -> Result<()> {
 }
 
 fn sample(lab: &Lab) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../samples");
-    for name in ["Kbuild", "Makefile", "dormouse_count.rs"] {
-        std::fs::copy(format!("{samples}/{name}"), folder.path().join(name))?;
-    }
-    let output = Command::new("make")
-        .arg("-C")
-        .arg(folder.path())
-        .arg(format!("KDIR={}", lab.build()?.display()))
-        .args(["RUSTC=/usr/bin/rustc", "LC_ALL=C"])
-        .env_remove("MAKEFLAGS")
-        .env_remove("RUSTFLAGS")
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "the sample does not build: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let folder = lab.modules("samples")?;
     let mut vm = lab
         .small()
         .file("/etc/early", 0o755, "#!/bin/sh\n/etc/watch &\n")

@@ -203,7 +203,7 @@ impl Job {
         }
     }
 
-    /// Whether it uses kbuild's folder of the kernel under test.
+    /// Whether it uses kbuild's folder of its kernel.
     pub fn needs_build(&self) -> bool {
         matches!(&self.task, Task::Long(scenario) | Task::Kasan(scenario) if scenario.build)
     }

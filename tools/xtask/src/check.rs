@@ -21,9 +21,9 @@ mod style;
 #[derive(clap::Args)]
 pub struct Args {
     /// Only the parts and scenarios whose name contains this, or the long scenario of exactly
-    /// this name
+    /// this name; may be given several times
     #[arg(long)]
-    only: Option<String>,
+    only: Vec<String>,
     /// Say what there is, run nothing
     #[arg(long)]
     list: bool,
@@ -90,12 +90,9 @@ const PARTS: &[(&str, Part)] = &[
 ///
 /// Never for a test: one that cannot run counts as failed.
 pub fn run(paths: &Paths, args: &Args) -> Result<bool> {
-    let wanted = |name: &str| {
-        args.only
-            .as_ref()
-            .is_none_or(|only| name.contains(only.as_str()))
-    };
-    let scenarios = scenarios::list(args.only.as_deref());
+    let only = &args.only;
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|one| name.contains(one));
+    let scenarios = scenarios::list(only);
     let parts = PARTS.iter().filter(|part| wanted(part.0));
     if args.list {
         parts.for_each(|part| println!("{}", part.0));

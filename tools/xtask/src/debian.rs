@@ -14,7 +14,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use vm_scenarios::debian::Machine;
-use vm_scenarios::Lab;
+use vm_scenarios::{Kernel, Lab};
 
 use crate::check::{scenarios, Tally};
 use crate::hash::Key;
@@ -106,8 +106,9 @@ pub fn run(paths: &Paths, names: &[String]) -> Result<bool> {
     println!("{}", made.disk.parent().unwrap_or(&made.disk).display());
     let lab = Lab {
         system: made.system,
+        kernel: Kernel::Tested,
         others: Default::default(),
-        build: None,
+        builds: Default::default(),
         debian: machine,
     };
     let logs = paths.cached("logs/debian")?;

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use dormouse_vm::accel::{self, Accel};
 use dormouse_vm::System;
-use vm_scenarios::Kernel;
+use vm_scenarios::{Kernel, Lab};
 
 use crate::kernel::{self, Config};
 use crate::paths::Paths;
-use crate::{guest, packages};
+use crate::{debian, guest, packages};
 
 /// A system of the kernel `config`, built when it is not there.
 ///
@@ -36,13 +36,32 @@ fn config(kernel: Kernel, tested: Config) -> Config {
     }
 }
 
-/// The system under test, of the kernel `tested`, and those of all other `kernels`. When none of
-/// them is the one under test, that is not built: another one stands in for it.
+/// A lab with the system under test, of the kernel `tested`, with those of all other `kernels`,
+/// and with kbuild's folders of `builds`. When none of `kernels` is the one under test, that is
+/// not built: another one stands in for it.
 ///
 /// # Errors
 ///
 /// As [`built`].
-pub fn all(
+pub fn lab(
+    paths: &Paths,
+    tested: Config,
+    kernels: impl Iterator<Item = Kernel>,
+    builds: impl Iterator<Item = Kernel>,
+) -> Result<Lab> {
+    let (system, others) = all(paths, tested, kernels)?;
+    let builds: BTreeSet<Kernel> = builds.collect();
+    let folder = |kernel| Ok((kernel, kernel::build_folder(paths, config(kernel, tested))?));
+    Ok(Lab {
+        system,
+        kernel: Kernel::Tested,
+        others,
+        builds: builds.into_iter().map(folder).collect::<Result<_>>()?,
+        debian: debian::machine,
+    })
+}
+
+fn all(
     paths: &Paths,
     tested: Config,
     kernels: impl Iterator<Item = Kernel>,

@@ -5,10 +5,9 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{ensure, Result};
-use vm_scenarios::{torture, Lab};
+use vm_scenarios::torture;
 
-use crate::debian;
-use crate::kernel::{self, Config};
+use crate::kernel::Config;
 use crate::paths::Paths;
 use crate::system;
 
@@ -58,17 +57,9 @@ pub fn run(paths: &Paths, args: &Args) -> Result<bool> {
         return Ok(true);
     }
     let kernels = jobs.iter().map(torture::Job::kernel);
-    let (system, others) = system::all(paths, args.config, kernels)?;
-    let lab = Lab {
-        system,
-        others,
-        build: jobs
-            .iter()
-            .any(torture::Job::needs_build)
-            .then(|| kernel::build_folder(paths, args.config))
-            .transpose()?,
-        debian: debian::machine,
-    };
+    let builds = jobs.iter().filter(|job| job.needs_build());
+    let builds = builds.map(torture::Job::kernel);
+    let lab = system::lab(paths, args.config, kernels, builds)?;
     let seed = match args.seed {
         Some(seed) => seed,
         None => u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos()),

@@ -175,6 +175,34 @@ pub fn pages(vm: &mut Vm) -> Result<u64> {
     Ok(vm.run("leaks pages")?.trim().parse()?)
 }
 
+/// Memory is lost, and the search for leaks finds it.
+pub fn lost(lab: &Lab) -> Result<()> {
+    let folder = lab.modules("tests/vm/leak")?;
+    let mut vm = lab
+        .vm()
+        .append("page_owner=on kmemleak=on")
+        .run_timeout(Duration::from_secs(300));
+    for (path, text) in PROGRAMS {
+        vm = vm.file(path, 0o755, text);
+    }
+    let mut system = lab.system.clone();
+    system.modules.push(folder.path().join("dormouse_leak.ko"));
+    vm.set_system(system);
+    vm.boot()?;
+    let lose = |what| format!("echo {what} > /sys/module/dormouse_leak/parameters/leak");
+    vm.run("leaks > /dev/null; echo clear > /sys/kernel/debug/kmemleak")?;
+    let before = pages(&mut vm)?;
+    leaks(&mut vm, before).context("nothing was lost yet")?;
+    vm.run(&lose("page"))?;
+    let after = pages(&mut vm)?;
+    ensure!(after == before + 1, "{before} pages, then {after}");
+    ensure!(leaks(&mut vm, before).is_err(), "the page was not missed");
+    vm.run(&lose("object"))?;
+    let found = leaks(&mut vm, after);
+    ensure!(found.is_err(), "the object was not missed");
+    Ok(())
+}
+
 /// Checks that the core has lost no memory since it had `before` pages.
 pub fn leaks(vm: &mut Vm, before: u64) -> Result<()> {
     let objects: u64 = vm.run("leaks")?.trim().parse()?;

@@ -237,6 +237,18 @@ impl Server {
         }
     }
 
+    /// Whether it still runs, and what it has said.
+    pub fn evidence(&mut self) -> String {
+        let state = match self.child.as_mut().map(Child::try_wait) {
+            Some(Ok(None)) => "the server runs".to_string(),
+            Some(Ok(Some(status))) => format!("the server has ended: {status}"),
+            Some(Err(e)) => format!("the server: {e}"),
+            None => "the server was stopped".to_string(),
+        };
+        let log = std::fs::read_to_string(self.folder.path().join("log"));
+        format!("{state}\n{}", log.unwrap_or_default())
+    }
+
     /// Lets it stand still: it keeps its connections, and answers nothing.
     ///
     /// # Errors

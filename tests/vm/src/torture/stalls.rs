@@ -178,7 +178,11 @@ impl Victim {
                     }
                     ensure!(
                         begin.elapsed() < SOON,
-                        "the mark of the image stays: {image:?}"
+                        "the mark of the image stays: {image:?}; {}",
+                        match &mut self.brake {
+                            Brake::Server(server) => server.evidence(),
+                            Brake::Disk(_) => String::new(),
+                        }
                     );
                     std::thread::sleep(Duration::from_millis(500));
                 }
@@ -200,6 +204,16 @@ impl Victim {
     }
 }
 
+/// The lab with a folder of its own for the logs of machine `number`, so that those of one
+/// that has failed stay.
+fn numbered(lab: &Lab, number: u64) -> Lab {
+    let mut lab = lab.clone();
+    if let Some(logs) = &mut lab.system.logs {
+        logs.push(format!("machine-{number}"));
+    }
+    lab
+}
+
 /// Stops storage in `count` saves; `number` says which kind of storage.
 ///
 /// # Errors
@@ -207,7 +221,8 @@ impl Victim {
 /// When not even an undisturbed cycle works.
 pub fn run(lab: &Lab, random: &mut Random, number: u64, count: u64, counts: &Counts) -> Result<()> {
     let kind = Kind::of(number);
-    let mut victim = Victim::new(lab, kind)?;
+    let mut victims = 1;
+    let mut victim = Victim::new(&numbered(lab, victims), kind)?;
     for stall in 1..=count {
         match victim.one(random, counts) {
             Ok(point) => {
@@ -216,7 +231,8 @@ pub fn run(lab: &Lab, random: &mut Random, number: u64, count: u64, counts: &Cou
             }
             Err(error) => {
                 println!("stall {number}.{stall}, {kind:?} FAILED: {error:#}");
-                victim = Victim::new(lab, kind)?;
+                victims += 1;
+                victim = Victim::new(&numbered(lab, victims), kind)?;
             }
         }
     }

@@ -11,17 +11,16 @@ use anyhow::Result;
 use vm_scenarios::{Kernel, Lab, Scenario, WITH_KASAN};
 
 use super::{evidence, limit, Tally};
-use crate::debian;
-use crate::kernel::{self, Config};
+use crate::kernel::Config;
 use crate::paths::Paths;
 use crate::system;
 
 /// A scenario and its full name.
 pub type Named = (String, Scenario);
 
-/// Scenarios whose full name contains `only`. Of those that take long only the
-/// one with exactly this name, full or not.
-pub fn list(only: Option<&str>) -> Vec<Named> {
+/// Scenarios whose full name contains one of `only`, or all when there is none. Of those that
+/// take long only the ones with exactly such a name, full or not.
+pub fn list<S: AsRef<str>>(only: &[S]) -> Vec<Named> {
     let all = vm_scenarios::all();
     let again = all.iter().filter(|one| WITH_KASAN.contains(&one.name));
     let again = again.map(|one| (format!("kasan/{}", one.name), one.on(Kernel::Kasan)));
@@ -29,11 +28,12 @@ pub fn list(only: Option<&str>) -> Vec<Named> {
         .iter()
         .map(|one| (format!("vm/{}", one.name), *one))
         .chain(again);
-    let wanted = |(name, scenario): &Named| match only {
-        Some(only) if scenario.torture => [name.as_str(), scenario.name].contains(&only),
-        Some(only) => name.contains(only),
-        // Its kernel takes a quarter of an hour to build.
-        None => !scenario.torture && scenario.kernel != Kernel::Kasan,
+    let wanted = |(name, scenario): &Named| {
+        let mut only = only.iter().map(AsRef::as_ref);
+        match scenario.torture {
+            true => only.any(|only| only == name || only == scenario.name),
+            false => only.len() == 0 || only.any(|only| name.contains(only)),
+        }
     };
     named.filter(wanted).collect()
 }
@@ -80,17 +80,9 @@ fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn prepare(paths: &Paths, config: Config, scenarios: &[Named]) -> Result<(Lab, PathBuf)> {
     let kernels = scenarios.iter().map(|(_, one)| one.kernel);
-    let (system, others) = system::all(paths, config, kernels)?;
-    let lab = Lab {
-        system,
-        others,
-        build: scenarios
-            .iter()
-            .any(|(_, one)| one.build)
-            .then(|| kernel::build_folder(paths, config))
-            .transpose()?,
-        debian: debian::machine,
-    };
+    let builds = scenarios.iter().filter(|(_, one)| one.build);
+    let builds = builds.map(|(_, one)| one.kernel);
+    let lab = system::lab(paths, config, kernels, builds)?;
     Ok((lab, paths.cached("logs/scenarios")?))
 }
 
@@ -126,21 +118,23 @@ mod tests {
 
     #[test]
     fn those_with_kasan_have_names_of_their_own() {
-        let found = list(Some("kasan/"));
+        let found = list(&["kasan/"]);
         assert_eq!(found.len(), WITH_KASAN.len());
         assert!(found.iter().all(|(_, one)| one.kernel == Kernel::Kasan));
-        assert!(list(None).iter().all(|(name, _)| name.starts_with("vm/")));
+        let all = list::<&str>(&[]);
+        let of_kasan = all.iter().filter(|(_, one)| one.kernel == Kernel::Kasan);
+        assert_eq!(of_kasan.count(), found.len());
     }
 
     #[test]
     fn long_ones_are_found_by_their_whole_name_alone() {
-        assert!(list(None).iter().all(|(_, one)| !one.torture));
+        assert!(list::<&str>(&[]).iter().all(|(_, one)| !one.torture));
         for name in ["nbd-torn", "vm/nbd-torn"] {
-            let found = list(Some(name));
+            let found = list(&[name]);
             assert_eq!(found.len(), 1);
             assert!(found[0].1.torture);
         }
-        assert!(list(Some("nbd")).iter().all(|(_, one)| !one.torture));
-        assert!(list(Some("nbd-tor")).is_empty());
+        assert!(list(&["nbd"]).iter().all(|(_, one)| !one.torture));
+        assert!(list(&["nbd-tor"]).is_empty());
     }
 }
