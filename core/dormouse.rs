@@ -52,6 +52,7 @@ pub mod registry;
 pub mod remote;
 pub mod report;
 pub mod selftest;
+pub mod silent;
 pub mod snapshot;
 pub mod sort;
 pub mod stack;

@@ -6,7 +6,9 @@
 
 use super::ffi;
 use super::stack::Stack;
+use crate::errno;
 use crate::patience::{Patience, TICK_MS};
+use crate::silent::Silent;
 use crate::text::Text;
 use core::fmt;
 use core::ptr::{self, NonNull};
@@ -54,6 +56,12 @@ impl fmt::Display for DevT {
 
 /// Most block devices that [`devices`] can list.
 pub const DEVICES_MAX: usize = 4096;
+
+/// Devices that kept somebody waiting who only looked for something.
+static SILENT: Silent = Silent::new();
+
+/// How long such a device is waited for the next time.
+const AGAIN_MS: u32 = 1000;
 
 /// What a transfer says that is not over.
 const IN_PROGRESS: c_int = -(kernel::bindings::EINPROGRESS as c_int);
@@ -188,8 +196,27 @@ impl BlockDevice {
     ///
     /// As [`BlockDevice::read`].
     pub fn read_within(&self, offset: u64, dst: &mut [u8], timeout_ms: u32) -> Result {
-        let most_ms = crate::patience::at_most_ms(timeout_ms);
-        self.read_patiently(offset, dst, &mut Patience::of_ms(most_ms))
+        self.of_others(timeout_ms, |patience| {
+            self.read_patiently(offset, dst, patience)
+        })
+    }
+
+    /// Asks the device for something, as [`BlockDevice::read_within`] does: for a moment only when
+    /// it has kept somebody waiting before.
+    fn of_others(&self, timeout_ms: u32, ask: impl FnOnce(&mut Patience) -> Result) -> Result {
+        let dev = self.dev().0;
+        let second = || (super::time::monotonic_ns() / 1_000_000_000) as u32;
+        let most_ms = match SILENT.is_known(dev, second()) {
+            true => timeout_ms.min(AGAIN_MS),
+            false => timeout_ms,
+        };
+        let result = ask(&mut Patience::of_ms(crate::patience::at_most_ms(most_ms)));
+        match result {
+            Err(e) if e == errno::error(errno::ETIMEDOUT) => SILENT.note(dev, second()),
+            Err(_) => {}
+            Ok(()) => SILENT.forget(dev),
+        }
+        result
     }
 
     fn read_patiently(&self, offset: u64, dst: &mut [u8], patience: &mut Patience) -> Result {
@@ -270,8 +297,7 @@ impl BlockDevice {
     ///
     /// As [`BlockDevice::flush`].
     pub fn flush_within(&self, timeout_ms: u32) -> Result {
-        let most_ms = crate::patience::at_most_ms(timeout_ms);
-        self.flush_patiently(&mut Patience::of_ms(most_ms))
+        self.of_others(timeout_ms, |patience| self.flush_patiently(patience))
     }
 
     fn flush_patiently(&self, patience: &mut Patience) -> Result {

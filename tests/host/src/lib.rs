@@ -24,6 +24,7 @@ pub use dormouse_image::{
 mod pure {
     pub mod pace;
     pub mod remote;
+    pub mod silent;
     pub mod stack;
 }
 
@@ -33,7 +34,7 @@ pub mod ui {
     pub mod rates;
 }
 
-pub use pure::{pace, remote, stack};
+pub use pure::{pace, remote, silent, stack};
 
 /// What is in the header of a swap area with an image.
 #[path = "../../../core/swapmark/sector.rs"]

@@ -2,12 +2,15 @@
 
 //! Filesystems of the saved system that somebody else had mounted.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{ensure, Result};
 use dormouse_vm::Vm;
 
 use crate::files::{host, OTHER_NAMES};
 use crate::image;
 use crate::power::resume_by;
+use crate::stalls::Brake;
 use crate::steps::{
     boot_fresh, expect_result, expect_type, get, prepare, refused, resume, set, there_and_back,
     with_program, FIRST_DISK, FOLDER, SMALL_MIB,
@@ -40,6 +43,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "mounted-twice",
         "of two copies of a filesystem one was mounted since: the image waits for a retry by hand",
         twice,
+    ),
+    Scenario::new(
+        "mounted-silent",
+        "a disk that says nothing is waited for once, however many filesystems are looked for",
+        silent,
     ),
     Scenario::new(
         "mounted-since-btrfs",
@@ -169,6 +177,41 @@ fn twice(lab: &Lab) -> Result<()> {
     ];
     expect_result(&mut vm, -114, &parts)?;
     expect_type(&vm, 0, "swsuspend")?;
+    vm.assert_clean()
+}
+
+/// How long a disk that says nothing is waited for.
+const SILENCE: Duration = Duration::from_secs(20);
+
+fn silent(lab: &Lab) -> Result<()> {
+    let mut vm = lab.small().swap_disk("512M")?;
+    for _ in 0..3 {
+        vm = vm.disk("16M")?;
+    }
+    (1..4).try_for_each(|number| vm.get_disk(number)?.mkfs())?;
+    vm.boot()?;
+    vm.run("for n in b c d; do mkdir /$n && mount -t ext4 /dev/vd$n /$n || exit 1; done")?;
+    vm.run("swapon /dev/vda")?;
+    prepare(&mut vm)?;
+    vm.hibernate()?;
+    vm.set_append("");
+    boot_fresh(&mut vm)?;
+    let disk = Brake::Disk(1);
+    disk.stop(&mut vm)?;
+    let begin = Instant::now();
+    let ask = format!("echo /dev/vda > {FOLDER}/resume");
+    refused(&mut vm, &ask, "Operation already in progress")?;
+    let took = begin.elapsed();
+    let parts = ["vdb cannot be read, so whether its filesystem with UUID "];
+    expect_result(&mut vm, -114, &parts)?;
+    ensure!(
+        took > SILENCE && took < SILENCE * 2,
+        "the boot was held up for {took:?}"
+    );
+    disk.go_on(&mut vm)?;
+    vm.power_off()?;
+    vm.set_append(FIRST_DISK);
+    resume(&mut vm)?;
     vm.assert_clean()
 }
 

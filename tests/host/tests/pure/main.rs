@@ -19,6 +19,7 @@ mod random;
 mod rates;
 mod roots;
 mod sentences;
+mod silence;
 mod stacks;
 mod superblocks;
 mod targets;
