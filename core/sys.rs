@@ -44,6 +44,8 @@ pub mod file;
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub mod filesystems;
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
+pub mod gfp;
+#[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub mod pages;
 #[cfg(CONFIG_DORMOUSE_HIBERNATE)]
 pub mod restore;

@@ -15,6 +15,7 @@ use crate::pipeline::read;
 use crate::progress::Step;
 use crate::registry::Pinned;
 use crate::storage::{Place, Signature, Space, Storage};
+use crate::sys::gfp::Scope;
 use crate::sys::hibernate;
 use crate::sys::ioq::IoQueue;
 use crate::sys::restore::Destinations;
@@ -338,10 +339,11 @@ impl Resume {
         engine.go_on()?;
         self.begin(engine)?;
         engine.progress.start(self.described.commit.image_pages);
-        let loaded = self.load_pages().and_then(|()| engine.go_on());
-        if let Err(e) = loaded {
-            return Err(self.failed(engine, e));
-        }
+        let loaded = self.load_pages().and_then(|scope| {
+            engine.go_on()?;
+            Ok(scope)
+        });
+        let _scope = loaded.map_err(|e| self.failed(engine, e))?;
         engine.progress.stop();
         let ns = engine.progress.elapsed_ns();
         engine.stats.load_ns.set(ns);
@@ -405,24 +407,29 @@ impl Resume {
         Ok(())
     }
 
-    fn load_pages(&mut self) -> Result {
+    /// Loads all pages. The page frames for them may have taken all memory, so what
+    /// this thread allocates from then on comes out of the reserves.
+    fn load_pages(&mut self) -> Result<Scope> {
         let recipe = &self.described.recipe;
         let contents = self.reader.contents(recipe, &self.described.commit)?;
         let total = usize::try_from(contents.table.total()).map_err(|_| EINVAL)?;
         let runs = contents.table.extents().iter().map(|e| (e.pfn, e.count));
         let destinations = Arc::new(Destinations::allocate(runs, total)?, GFP_KERNEL)?;
+        let scope = Scope::reserves();
         let contents = Arc::new(contents, GFP_KERNEL)?;
         self.reader.pages(recipe, contents, destinations.clone())?;
         let arch = &self.described.arch;
         hibernate::arch_header_restore(arch.get(..self.described.arch_len).ok_or(EINVAL)?)?;
         self.destinations = Some(destinations);
-        Ok(())
+        Ok(scope)
     }
 
     /// Says why the load failed, and records that it was no attempt, or that
     /// the image is bad.
     fn failed(&mut self, engine: &Engine, error: Error) -> Error {
         self.begun = false;
+        // There may be no other memory to record that with.
+        self.destinations = None;
         let why = match error.to_errno().wrapping_neg() {
             errno::EBADMSG => {
                 engine.fail(

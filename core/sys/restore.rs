@@ -53,6 +53,16 @@ impl Drop for Restore {
     }
 }
 
+/// A bit for each of `total` slots, none of them set.
+fn unclaimed(total: usize) -> Result<KVVec<AtomicU64>> {
+    let words = total.div_ceil(u64::BITS as usize);
+    let mut claimed = KVVec::with_capacity(words, GFP_KERNEL)?;
+    for _ in 0..words {
+        claimed.push(AtomicU64::new(0), GFP_KERNEL)?;
+    }
+    Ok(claimed)
+}
+
 impl Destinations {
     /// Gets page frames for all `total` pages of an image. The `pfns` are runs of page frame
     /// numbers with their lengths; they are given slots in this order. May sleep.
@@ -66,24 +76,21 @@ impl Destinations {
         for (pfn, count) in pfns.clone() {
             add(&restore, pfn, count)?;
         }
+        // The page frames may take all that is left.
+        let claimed = unclaimed(total)?;
         own(&restore)?;
         for (pfn, count) in pfns {
             place(&restore, pfn, count)?;
         }
-        Self::of(restore, total)
+        Self::of(restore, total, claimed)
     }
 
     #[inline(never)]
-    fn of(restore: Restore, total: usize) -> Result<Self> {
+    fn of(restore: Restore, total: usize, claimed: KVVec<AtomicU64>) -> Result<Self> {
         // SAFETY: It is valid.
         let placed = unsafe { ffi::dormouse_restore_placed(restore.0.as_ptr()) };
         if placed != total as u64 {
             return Err(EINVAL);
-        }
-        let words = total.div_ceil(u64::BITS as usize);
-        let mut claimed = KVVec::with_capacity(words, GFP_KERNEL)?;
-        for _ in 0..words {
-            claimed.push(AtomicU64::new(0), GFP_KERNEL)?;
         }
         // SAFETY: It is valid.
         let slots = unsafe { ffi::dormouse_restore_slots(restore.0.as_ptr()) };

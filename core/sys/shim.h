@@ -195,6 +195,15 @@ void dormouse_gate_wait(struct dormouse_gate *gate);
 bool dormouse_gate_wait_within(struct dormouse_gate *gate, u32 ms);
 size_t dormouse_thread_bytes(void);
 u32 dormouse_thread_id(void);
+
+enum dormouse_scope {
+	DORMOUSE_SCOPE_NOIO,
+	DORMOUSE_SCOPE_RESERVES,
+};
+
+u32 dormouse_scope_begin(enum dormouse_scope kind);
+void dormouse_scope_end(enum dormouse_scope kind, u32 before);
+
 size_t dormouse_online_cpus(void);
 
 /* shim_net.c */

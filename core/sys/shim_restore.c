@@ -192,11 +192,21 @@ static u64 add_safe(struct dormouse_restore *restore, u64 safe, struct page *pag
 	return safe;
 }
 
-static struct page *own_one(void)
+/*
+ * Once the page cache has nothing to give it is left alone: with reserves in use
+ * each further look at it would wait a second for kswapd, which is frozen.
+ */
+static struct page *own_one(bool *cache)
 {
-	struct page *page = hibernation_alloc_pages(CACHE_GFP, 0);
+	struct page *page;
 
-	return page ?: hibernation_alloc_pages(LAST_GFP, 0);
+	if (*cache) {
+		page = hibernation_alloc_pages(CACHE_GFP, 0);
+		if (page)
+			return page;
+		*cache = false;
+	}
+	return hibernation_alloc_pages(LAST_GFP, 0);
 }
 
 /* Gets all page frames, in blocks as large as there are. */
@@ -204,6 +214,7 @@ static int own_all(struct dormouse_restore *restore)
 {
 	unsigned int order = MAX_PAGE_ORDER;
 	u64 left = restore->count;
+	bool cache = true;
 	u64 safe = 0;
 
 	while (left) {
@@ -216,7 +227,7 @@ static int own_all(struct dormouse_restore *restore)
 			continue;
 		}
 		if (!page)
-			page = own_one();
+			page = own_one(&cache);
 		if (!page)
 			return -ENOMEM;
 		safe = add_safe(restore, safe, page, 1U << order);

@@ -11,6 +11,7 @@
 #include <linux/pid.h>
 #include <linux/refcount.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 
 #include "shim.h"
@@ -213,6 +214,34 @@ size_t dormouse_thread_bytes(void)
 u32 dormouse_thread_id(void)
 {
 	return task_pid_nr(current);
+}
+
+/**
+ * dormouse_scope_begin - Change what allocations of this thread may do.
+ * @kind: DORMOUSE_SCOPE_NOIO: they start no I/O. DORMOUSE_SCOPE_RESERVES: they
+ *	reclaim nothing, and may take all that is kept for emergencies.
+ *
+ * Context: Process context.
+ * Return: What dormouse_scope_end() needs.
+ */
+u32 dormouse_scope_begin(enum dormouse_scope kind)
+{
+	return kind == DORMOUSE_SCOPE_NOIO ? memalloc_noio_save() : memalloc_noreclaim_save();
+}
+
+/**
+ * dormouse_scope_end - Let allocations of this thread do again what they did.
+ * @kind: As it was begun.
+ * @before: What dormouse_scope_begin() has returned.
+ *
+ * Context: Process context, the thread that called dormouse_scope_begin().
+ */
+void dormouse_scope_end(enum dormouse_scope kind, u32 before)
+{
+	if (kind == DORMOUSE_SCOPE_NOIO)
+		memalloc_noio_restore(before);
+	else
+		memalloc_noreclaim_restore(before);
 }
 
 /**

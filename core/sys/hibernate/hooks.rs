@@ -6,6 +6,7 @@ use super::ResumeDevice;
 use crate::sys::block::DevT;
 use crate::sys::buf::Buf;
 use crate::sys::ffi;
+use crate::sys::gfp::Scope;
 use crate::sys::trycell::Restored;
 use core::ptr::NonNull;
 use kernel::alloc::KBox;
@@ -133,6 +134,7 @@ unsafe extern "C" fn prepare(ctx: *mut c_void) -> c_int {
 ///
 /// As [`target`].
 unsafe extern "C" fn frozen(ctx: *mut c_void) -> c_int {
+    let _scope = Scope::no_io();
     // SAFETY: By the safety requirement.
     from_result(|| unsafe { target(ctx) }.frozen().map(|()| 0))
 }
@@ -185,6 +187,7 @@ unsafe extern "C" fn check(ctx: *mut c_void, resume_file: *const c_char, reset: 
 ///
 /// As [`target`]; `platform_mode` is valid for writes.
 unsafe extern "C" fn read(ctx: *mut c_void, platform_mode: *mut bool) -> c_int {
+    let _scope = Scope::no_io();
     from_result(|| {
         // SAFETY: By the safety requirement.
         let mode = unsafe { target(ctx) }.read()?;

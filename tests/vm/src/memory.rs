@@ -40,6 +40,11 @@ pub const SCENARIOS: &[Scenario] = &[
         full_cache,
     ),
     Scenario::new(
+        "resume-tight",
+        "a load that is short of memory ends with an error, and works as soon as there is enough",
+        tight,
+    ),
+    Scenario::new(
         "poisoned-page",
         "a page with an uncorrectable error is not in the image",
         poisoned,
@@ -177,6 +182,60 @@ fn full_cache(lab: &Lab) -> Result<()> {
     vm.log()?.wait_for("kB of memory in", from, timeout)?;
     let arrival = vm.arrive(timeout)?;
     went_on(&mut vm, arrival)?;
+    vm.run("md5sum -c /tmp/sum")?;
+    vm.assert_clean()
+}
+
+/// Fills memory until there is less than `need` kB, and makes room bit by bit until the image is
+/// resumed. What it sees goes to the kernel log.
+const TIGHT: &str = r#"#!/bin/sh
+free=$(awk '/^MemFree:/ { print $2 }' /proc/meminfo)
+full=$((free - $1 - 16384))
+mkdir /full && mount -t ramfs none /full
+dd if=/dev/zero of=/full/file bs=1k count=$full 2> /dev/null
+while [ $full -gt 0 ]; do
+	echo retry > /sys/power/hibernate/resume
+	echo "tight: $(cat /sys/power/hibernate/last_result)" > /dev/kmsg
+	full=$((full - 256))
+	truncate -s ${full}k /full/file
+done
+"#;
+
+fn tight(lab: &Lab) -> Result<()> {
+    let vm = lab.vm().mem(320).append("resume=/dev/vda");
+    // The kernel shows where it is when it has no memory for the stack of a new thread.
+    let vm = vm.allow("Call Trace:");
+    let mut vm = vm.file("/bin/tight", 0o755, TIGHT).swap_disk("512M")?;
+    vm.boot()?;
+    vm.run("swapon /dev/vda")?;
+    prepare(&mut vm)?;
+    vm.run("dd if=/dev/urandom of=/tmp/noise bs=1M count=60 2>&1 && md5sum /tmp/noise > /tmp/sum")?;
+    vm.hibernate()?;
+    let log = vm.log()?.lines();
+    let counts = log.iter().rev().find_map(|line| {
+        let (_, counts) = line.split_once("snapshot: ")?;
+        let (pages, fill) = counts.split_once(" pages, ")?;
+        Some((
+            pages.parse::<u64>().ok()?,
+            fill.split(' ').next()?.parse::<u64>().ok()?,
+        ))
+    });
+    let (pages, fill) = counts.context("the log does not say how many pages there are")?;
+    boot_fresh(&mut vm)?;
+    let from = vm.log()?.len();
+    vm.send(&format!("tight {}", (pages - fill) * 4))?;
+    let timeout = std::time::Duration::from_secs(180);
+    vm.log()?.wait_for("kB of memory in", from, timeout)?;
+    let arrival = vm.arrive(timeout)?;
+    went_on(&mut vm, arrival)?;
+    let lines = vm.log()?.lines_from(from);
+    let refused = lines.iter().filter(|line| line.contains("tight: -12 "));
+    let refused = refused.count();
+    ensure!(refused > 4, "memory was short {refused} times");
+    let others = lines
+        .iter()
+        .find(|line| line.contains("tight: ") && !line.contains("tight: -12 "));
+    ensure!(others.is_none(), "a load ended in {others:?}");
     vm.run("md5sum -c /tmp/sum")?;
     vm.assert_clean()
 }
