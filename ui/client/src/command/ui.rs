@@ -144,9 +144,9 @@ impl<'a> Stage<'a> {
             }
         };
         let model = Model::new(panel::facts(context, from.as_deref()), way);
-        if let Err(error) = memory::lock() {
-            output::complain(format_args!("{error:#}"));
-        }
+        // One that is kept running and is not in memory as a whole stops the machine for good
+        // when it has to be read from a disk that is suspended.
+        memory::lock()?;
         let change = keep_running(control, &surface)?;
         let show = Show {
             context,
