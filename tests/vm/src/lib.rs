@@ -212,9 +212,14 @@ impl Lab {
     }
 }
 
-/// Those of [`all`] that `check --only kasan/` runs with [`Kernel::Kasan`]: few, as each takes
+/// Those of [`all`] that `make check` runs with [`Kernel::Kasan`] as well: few, as each takes
 /// minutes. `make torture` does so with all.
-pub const WITH_KASAN: &[&str] = &["test-resume"];
+pub const WITH_KASAN: &[&str] = &[
+    "test-resume",
+    "bystander-abort",
+    "bad-values",
+    "stalled-save",
+];
 
 /// All scenarios, those of `make torture` too, in the order in which they run.
 pub fn all() -> Vec<Scenario> {
