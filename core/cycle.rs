@@ -166,13 +166,19 @@ fn look_out(engine: &Engine) -> Option<Lookout> {
         .ok()
 }
 
-/// Says why a save ended with `error` for which no hook has a reason. May sleep.
-fn say_why(engine: &Engine, error: Error, lookout: Option<&Lookout>) {
+/// Says which tasks did not freeze, if the kernel gave up with `error` for that;
+/// `end` tells what became of the image. Another reason that is told after this
+/// does not count. May sleep.
+fn say_unfrozen(engine: &Engine, error: Error, lookout: Option<&Lookout>, end: &str) {
     let seen = lookout.map(Lookout::seen).unwrap_or_default();
     if error == EBUSY && !seen.is_empty() {
-        engine.fail(error, format_args!("{seen}"));
-        return;
+        engine.fail(error, format_args!("{seen}{end}"));
     }
+}
+
+/// Says why a save ended with `error` for which no hook has a reason. May sleep.
+fn say_why(engine: &Engine, error: Error, lookout: Option<&Lookout>) {
+    say_unfrozen(engine, error, lookout, "");
     let step = engine.progress.step();
     // Between the two hooks the kernel does nothing but freeze its own threads.
     if error == EBUSY && step == Step::Prepare {
@@ -434,9 +440,10 @@ impl Hooks for Cycle {
             return;
         };
         let lookout = state.lookout.take();
-        let seen = lookout.as_ref().map(Lookout::seen).unwrap_or_default();
+        let error = Error::from_errno(errno);
+        say_unfrozen(engine, error, lookout.as_ref(), "; the image is kept");
         if let Some(resume) = state.resume.take() {
-            resume.close(engine, errno, seen.as_str());
+            resume.close(engine, errno);
         }
         let next = if state.save.is_some() {
             Step::PowerDown

@@ -2,17 +2,16 @@
 
 //! Remembers which devices did not answer.
 //!
-//! A system and an image each have a list of filesystems and swap areas, and one
-//! that is not where it was is looked for on all devices. A disk that answers
-//! nobody would be waited for once for each entry, and a boot would take minutes.
-//! So it is waited for once, and then for a moment each time, until it answers or
-//! some time has passed.
+//! An image lists filesystems and swap areas, and a boot looks for each of them
+//! on all devices. If it waited for a disk that does not answer each time, it
+//! would take minutes. So it waits once, and from then on for a moment only, until
+//! the disk answers or some time has passed.
 
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Devices that are remembered; further ones are waited for.
+/// Most devices that are remembered.
 const DEVICES: usize = 16;
 /// How long, in seconds.
 const MEMORY_S: u32 = 120;
@@ -24,8 +23,9 @@ pub struct Silent {
     slots: [AtomicU64; DEVICES],
 }
 
-fn slot_of(dev: u32, second: u32) -> u64 {
-    u64::from(dev) << 32 | u64::from(second)
+/// Whether what `slot` holds still counts in `second`.
+fn is_fresh(slot: u64, second: u32) -> bool {
+    slot != 0 && second.wrapping_sub(slot as u32) <= MEMORY_S
 }
 
 impl Silent {
@@ -47,22 +47,17 @@ impl Silent {
     /// Whether `dev` did not answer shortly before `second` of a clock that only
     /// goes forward.
     pub fn is_known(&self, dev: u32, second: u32) -> bool {
-        self.find(dev)
-            .any(|(_, value)| second.wrapping_sub(value as u32) <= MEMORY_S)
+        self.find(dev).any(|(_, value)| is_fresh(value, second))
     }
 
     /// Remembers that `dev` was given up in `second`.
     pub fn note(&self, dev: u32, second: u32) {
         self.forget(dev);
-        let is_free = |value: u64| value == 0 || second.wrapping_sub(value as u32) > MEMORY_S;
+        let new = u64::from(dev) << 32 | u64::from(second);
         for slot in &self.slots {
-            let value = slot.load(Ordering::Relaxed);
-            let new = slot_of(dev, second);
-            if is_free(value)
-                && slot
-                    .compare_exchange(value, new, Ordering::Relaxed, Ordering::Relaxed)
-                    .is_ok()
-            {
+            let take = |value| (!is_fresh(value, second)).then_some(new);
+            let relaxed = Ordering::Relaxed;
+            if slot.fetch_update(relaxed, relaxed, take).is_ok() {
                 return;
             }
         }

@@ -10,7 +10,7 @@ use crate::engine::{Engine, ResumeRequest};
 use crate::errno;
 use crate::image::superblock::{State, Superblock};
 use crate::image::CHUNK_BYTES;
-use crate::pipeline::load::Reader;
+use crate::pipeline::load::{Contents, Reader};
 use crate::pipeline::read;
 use crate::progress::Step;
 use crate::registry::Pinned;
@@ -339,11 +339,11 @@ impl Resume {
         engine.go_on()?;
         self.begin(engine)?;
         engine.progress.start(self.described.commit.image_pages);
-        let loaded = self.load_pages().and_then(|scope| {
-            engine.go_on()?;
-            Ok(scope)
-        });
-        let _scope = loaded.map_err(|e| self.failed(engine, e))?;
+        let contents = self.make_room().map_err(|e| self.failed(engine, e))?;
+        // The page frames for the image may have taken all memory.
+        let _scope = Scope::reserves();
+        let loaded = self.load_pages(contents).and_then(|()| engine.go_on());
+        loaded.map_err(|e| self.failed(engine, e))?;
         engine.progress.stop();
         let ns = engine.progress.elapsed_ns();
         engine.stats.load_ns.set(ns);
@@ -407,21 +407,24 @@ impl Resume {
         Ok(())
     }
 
-    /// Loads all pages. The page frames for them may have taken all memory, so what
-    /// this thread allocates from then on comes out of the reserves.
-    fn load_pages(&mut self) -> Result<Scope> {
+    /// Reads what is in the image, and gets page frames for it.
+    fn make_room(&mut self) -> Result<Contents> {
         let recipe = &self.described.recipe;
         let contents = self.reader.contents(recipe, &self.described.commit)?;
         let total = usize::try_from(contents.table.total()).map_err(|_| EINVAL)?;
         let runs = contents.table.extents().iter().map(|e| (e.pfn, e.count));
-        let destinations = Arc::new(Destinations::allocate(runs, total)?, GFP_KERNEL)?;
-        let scope = Scope::reserves();
+        let destinations = Destinations::allocate(runs, total)?;
+        self.destinations = Some(Arc::new(destinations, GFP_KERNEL)?);
+        Ok(contents)
+    }
+
+    fn load_pages(&mut self, contents: Contents) -> Result {
+        let destinations = self.destinations.clone().ok_or(EINVAL)?;
         let contents = Arc::new(contents, GFP_KERNEL)?;
-        self.reader.pages(recipe, contents, destinations.clone())?;
+        let recipe = &self.described.recipe;
+        self.reader.pages(recipe, contents, destinations)?;
         let arch = &self.described.arch;
-        hibernate::arch_header_restore(arch.get(..self.described.arch_len).ok_or(EINVAL)?)?;
-        self.destinations = Some(destinations);
-        Ok(scope)
+        hibernate::arch_header_restore(arch.get(..self.described.arch_len).ok_or(EINVAL)?)
     }
 
     /// Says why the load failed, and records that it was no attempt, or that
@@ -461,16 +464,11 @@ impl Resume {
         }
     }
 
-    /// Called when the restore did not happen; `unfrozen` says which tasks did not
-    /// freeze, if any. Tasks may be frozen.
-    pub(super) fn close(mut self, engine: &Engine, errno: i32, unfrozen: &str) {
+    /// Called when the restore did not happen. Tasks may be frozen.
+    pub(super) fn close(mut self, engine: &Engine, errno: i32) {
         let error = Error::from_errno(errno);
         if !self.begun {
-            if engine.report.last().errno != 0 {
-                // A hook has said why.
-            } else if error == EBUSY && !unfrozen.is_empty() {
-                engine.fail(error, format_args!("{unfrozen}; the image is kept"));
-            } else {
+            if engine.report.last().errno == 0 {
                 engine.fail(
                     error,
                     format_args!("the kernel gave the resume up before the image was loaded: a task or driver refused; the image is kept"),

@@ -57,7 +57,7 @@ impl fmt::Display for DevT {
 /// Most block devices that [`devices`] can list.
 pub const DEVICES_MAX: usize = 4096;
 
-/// Devices that kept somebody waiting who only looked for something.
+/// Devices that did not answer when somebody looked for something on them.
 static SILENT: Silent = Silent::new();
 
 /// How long such a device is waited for the next time.
@@ -201,8 +201,8 @@ impl BlockDevice {
         })
     }
 
-    /// Asks the device for something, as [`BlockDevice::read_within`] does: for a moment only when
-    /// it has kept somebody waiting before.
+    /// Asks a device of others for something, and waits as [`BlockDevice::read_within`] does; only
+    /// for a moment if the device did not answer the last time.
     fn of_others(&self, timeout_ms: u32, ask: impl FnOnce(&mut Patience) -> Result) -> Result {
         let dev = self.dev().0;
         let second = || (super::time::monotonic_ns() / 1_000_000_000) as u32;

@@ -23,9 +23,9 @@ pub struct Scope {
 impl Scope {
     /// They start no I/O and enter no filesystem. Process context.
     ///
-    /// While kernel threads are frozen nobody does that I/O. And a task that may enter filesystems
-    /// waits for kswapd without a limit once less than half of what is kept for emergencies is free
-    /// (`throttle_direct_reclaim()`): kswapd is frozen.
+    /// While kernel threads are frozen, that I/O may never end. And a task that allocates memory and
+    /// may enter filesystems waits without a limit for kswapd, which is frozen, once less than half
+    /// of what is kept for emergencies is free (`throttle_direct_reclaim()`).
     pub fn no_io() -> Scope {
         Self::begin(ffi::dormouse_scope_DORMOUSE_SCOPE_NOIO)
     }
