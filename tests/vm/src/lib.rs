@@ -175,41 +175,56 @@ impl Lab {
         build.map(PathBuf::as_path).context("no folder of kbuild")
     }
 
-    /// Builds the modules of `folder`, relative to the checkout, against this kernel, as the
-    /// Makefile of the samples does it; they are in the folder that is returned.
+    /// The same lab with one more module, `name`, that is built from the sources in `folder`,
+    /// relative to the checkout, against this kernel. The folder that is returned keeps it.
     ///
     /// # Errors
     ///
-    /// When they do not build, or the scenario does not say that it needs kbuild's folder.
-    pub fn modules(&self, folder: &str) -> Result<tempfile::TempDir> {
-        let made = tempfile::tempdir()?;
+    /// When it does not build, or the scenario does not say that it needs kbuild's folder.
+    pub fn with_module(&self, folder: &str, name: &str) -> Result<(Lab, tempfile::TempDir)> {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        for file in std::fs::read_dir(sources.join(folder))? {
-            let file = file?;
-            std::fs::copy(file.path(), made.path().join(file.file_name()))?;
-        }
-        let makefile = sources.join("samples/Makefile");
-        std::fs::copy(makefile, made.path().join("Makefile"))?;
-        let output = Command::new("make")
-            .arg("-C")
-            .arg(made.path())
-            .arg(format!("KDIR={}", self.build()?.display()))
-            .args(["RUSTC=/usr/bin/rustc", "LC_ALL=C"])
-            .env_remove("MAKEFLAGS")
-            .env_remove("RUSTFLAGS")
-            .output()?;
-        ensure!(
-            output.status.success(),
-            "the modules of {folder} do not build: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(made)
+        let made = build_modules(&sources.join(folder), self.build()?)?;
+        let mut lab = self.clone();
+        lab.system.modules.push(made.path().join(name));
+        Ok((lab, made))
     }
 
     /// A new machine with all modules, 512 MiB and two processors.
     pub fn vm(&self) -> Vm {
         Vm::new(self.system.clone())
     }
+}
+
+/// Builds the modules whose sources are in the folder `sources` against kbuild's folder `build`,
+/// as the Makefile of the samples does; they are in the folder that is returned.
+///
+/// # Errors
+///
+/// When they do not build.
+pub fn build_modules(sources: &Path, build: &Path) -> Result<tempfile::TempDir> {
+    let made = tempfile::tempdir()?;
+    for file in std::fs::read_dir(sources)? {
+        let file = file?;
+        std::fs::copy(file.path(), made.path().join(file.file_name()))?;
+    }
+    let makefile = concat!(env!("CARGO_MANIFEST_DIR"), "/../../samples/Makefile");
+    std::fs::copy(makefile, made.path().join("Makefile"))?;
+    let output = Command::new("make")
+        .arg("-C")
+        .arg(made.path())
+        .arg(format!("KDIR={}", build.display()))
+        .args(["RUSTC=/usr/bin/rustc", "LC_ALL=C"])
+        .env_remove("MAKEFLAGS")
+        .env_remove("RUSTFLAGS")
+        .output()
+        .context("cannot run make")?;
+    ensure!(
+        output.status.success(),
+        "the modules of {} do not build: {}",
+        sources.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(made)
 }
 
 /// Those of [`all`] that `make check` runs with [`Kernel::Kasan`] as well: few, as each takes

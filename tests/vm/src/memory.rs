@@ -167,8 +167,7 @@ fn full_cache(lab: &Lab) -> Result<()> {
     vm.boot()?;
     vm.run("swapon /dev/vda")?;
     prepare(&mut vm)?;
-    // No zeros, which need no page frame of their own to be loaded to.
-    vm.run("dd if=/dev/urandom of=/tmp/noise bs=1M count=60 2>&1 && md5sum /tmp/noise > /tmp/sum")?;
+    vm.run(NOISE)?;
     vm.hibernate()?;
     boot_fresh(&mut vm)?;
     // It is in the cache as long as somebody has the device open.
@@ -176,14 +175,24 @@ fn full_cache(lab: &Lab) -> Result<()> {
     let free = vm.run("awk '/^MemFree:/ { print $2 }' /proc/meminfo")?;
     let free: u64 = free.trim().parse()?;
     ensure!(free < 48 * 1024, "{free} kB are free");
+    loaded_by(&mut vm, &format!("echo 1 > {FOLDER}/resume"))?;
+    vm.assert_clean()
+}
+
+/// Makes a file without zeros, which need no page frame of their own to be loaded to.
+const NOISE: &str =
+    "dd if=/dev/urandom of=/tmp/noise bs=1M count=60 2>&1 && md5sum /tmp/noise > /tmp/sum";
+
+/// Has the image of a system with [`NOISE`] resumed by `command`, and checks that all is there.
+fn loaded_by(vm: &mut Vm, command: &str) -> Result<()> {
     let timeout = std::time::Duration::from_secs(120);
     let from = vm.log()?.len();
-    vm.send(&format!("echo 1 > {FOLDER}/resume"))?;
+    vm.send(command)?;
     vm.log()?.wait_for("kB of memory in", from, timeout)?;
     let arrival = vm.arrive(timeout)?;
-    went_on(&mut vm, arrival)?;
+    went_on(vm, arrival)?;
     vm.run("md5sum -c /tmp/sum")?;
-    vm.assert_clean()
+    Ok(())
 }
 
 /// Fills memory until there is less than `need` kB, and makes room bit by bit until the image is
@@ -209,7 +218,7 @@ fn tight(lab: &Lab) -> Result<()> {
     vm.boot()?;
     vm.run("swapon /dev/vda")?;
     prepare(&mut vm)?;
-    vm.run("dd if=/dev/urandom of=/tmp/noise bs=1M count=60 2>&1 && md5sum /tmp/noise > /tmp/sum")?;
+    vm.run(NOISE)?;
     vm.hibernate()?;
     let log = vm.log()?.lines();
     let counts = log.iter().rev().find_map(|line| {
@@ -223,11 +232,7 @@ fn tight(lab: &Lab) -> Result<()> {
     let (pages, fill) = counts.context("the log does not say how many pages there are")?;
     boot_fresh(&mut vm)?;
     let from = vm.log()?.len();
-    vm.send(&format!("tight {}", (pages - fill) * 4))?;
-    let timeout = std::time::Duration::from_secs(180);
-    vm.log()?.wait_for("kB of memory in", from, timeout)?;
-    let arrival = vm.arrive(timeout)?;
-    went_on(&mut vm, arrival)?;
+    loaded_by(&mut vm, &format!("tight {}", (pages - fill) * 4))?;
     let lines = vm.log()?.lines_from(from);
     let refused = lines.iter().filter(|line| line.contains("tight: -12 "));
     let refused = refused.count();
@@ -236,7 +241,6 @@ fn tight(lab: &Lab) -> Result<()> {
         .iter()
         .find(|line| line.contains("tight: ") && !line.contains("tight: -12 "));
     ensure!(others.is_none(), "a load ended in {others:?}");
-    vm.run("md5sum -c /tmp/sum")?;
     vm.assert_clean()
 }
 

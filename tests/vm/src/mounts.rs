@@ -10,6 +10,7 @@ use dormouse_vm::Vm;
 use crate::files::{host, OTHER_NAMES};
 use crate::image;
 use crate::power::resume_by;
+use crate::stacks::map_late;
 use crate::stalls::Brake;
 use crate::steps::{
     boot_fresh, expect_result, expect_type, get, prepare, refused, resume, set, there_and_back,
@@ -130,10 +131,8 @@ fn many(lab: &Lab) -> Result<()> {
          mke2fs -q /files/disk && n=0; while [ $n -lt 66 ]; do n=$((n + 1)); \
          mkdir /files/$n && mount -o ro,loop -t ext4 /files/disk /files/$n || exit 1; done",
     )?;
-    vm.run(
-        "dmsetup --noudevsync --noudevrules create late --table '0 131072 linear /dev/vdb 0' && \
-         dmsetup mknodes; mkdir /mnt && mount -t ext4 /dev/mapper/late /mnt && echo a > /mnt/note",
-    )?;
+    map_late(&mut vm, "0 131072 linear /dev/vdb 0")?;
+    vm.run("mkdir /mnt && mount -t ext4 /dev/mapper/late /mnt && echo a > /mnt/note")?;
     vm.run("swapon /dev/vda")?;
     prepare(&mut vm)?;
     vm.hibernate()?;

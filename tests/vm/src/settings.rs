@@ -214,15 +214,12 @@ fn unload(lab: &Lab) -> Result<()> {
 }
 
 fn sample(lab: &Lab) -> Result<()> {
-    let folder = lab.modules("samples")?;
+    let (lab, _modules) = lab.with_module("samples", "dormouse_count.ko")?;
     let mut vm = lab
         .small()
         .file("/etc/early", 0o755, "#!/bin/sh\n/etc/watch &\n")
         .file("/etc/watch", 0o755, WATCH)
         .swap_disk("512M")?;
-    let mut system = lab.system.clone();
-    system.modules.push(folder.path().join("dormouse_count.ko"));
-    vm.set_system(system);
     vm.boot()?;
     vm.run("swapon /dev/vda")?;
     prepare(&mut vm)?;

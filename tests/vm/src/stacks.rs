@@ -34,6 +34,18 @@ pub const SCENARIOS: &[Scenario] = &[
 /// Makes a device of device-mapper without udev, which would make its node.
 const DM: &str = "dmsetup --noudevsync --noudevrules";
 
+/// Makes `/dev/mapper/late` of `table`, which the next boot does not make by itself.
+///
+/// # Errors
+///
+/// When the guest does not.
+pub fn map_late(vm: &mut Vm, table: &str) -> Result<()> {
+    vm.run(&format!(
+        "{DM} create late --table '{table}' && dmsetup mknodes"
+    ))?;
+    Ok(())
+}
+
 /// Adds the programs of the host that put devices together.
 fn with_tools(vm: Vm) -> Result<Vm> {
     let tools = [

@@ -10,6 +10,7 @@ use dormouse_vm::{Hibernated, Vm};
 use crate::image::{self, SUPERBLOCK_AT};
 use crate::netblock::servers::Server;
 use crate::power::resume_by;
+use crate::stacks::map_late;
 use crate::steps::{
     boot_fresh, expect_result, expect_type, get, refused, resume, set, with_program, FIRST_DISK,
     FOLDER, SMALL_MIB,
@@ -278,10 +279,8 @@ fn passed(lab: &Lab) -> Result<()> {
     let vm = lab.small().swap_disk("512M")?.disk("512M")?;
     let mut vm = with_program(vm, "/sbin/dmsetup")?;
     vm.boot()?;
-    vm.run(
-        "dmsetup --noudevsync --noudevrules create late --table '0 900000 linear /dev/vdb 4096' && \
-         dmsetup mknodes && mkswap /dev/mapper/late",
-    )?;
+    map_late(&mut vm, "0 900000 linear /dev/vdb 4096")?;
+    vm.run("mkswap /dev/mapper/late")?;
     swap_out(&mut vm, "/dev/mapper/late")?;
     vm.run("swapon /dev/vda")?;
     set(&mut vm, "target", "/dev/vda")?;

@@ -36,17 +36,22 @@ fn range(symbols: &str) -> Result<(u64, u64)> {
     }
 }
 
+/// `vm` with a search for leaks and our programs, and with `append` for the kernel.
+fn watched(vm: Vm, append: &str) -> Vm {
+    let vm = vm
+        .append(&format!("{append} page_owner=on kmemleak=on"))
+        .run_timeout(Duration::from_secs(300));
+    let programs = PROGRAMS.iter();
+    programs.fold(vm, |vm, (path, text)| vm.file(path, 0o755, *text))
+}
+
 /// A guest that is ready for failures.
 pub fn ready(lab: &Lab, how: How) -> Result<Vm> {
-    let mut vm = lab
-        .vm()
-        .mem(SMALL_MIB)
-        .append("resume=/dev/vda printk.devkmsg=on page_owner=on kmemleak=on")
-        .file("/etc/passphrase", 0o600, "a long tale\n")
-        .run_timeout(Duration::from_secs(300));
-    for (path, text) in PROGRAMS {
-        vm = vm.file(path, 0o755, text);
-    }
+    let vm = watched(lab.vm().mem(SMALL_MIB), "resume=/dev/vda printk.devkmsg=on").file(
+        "/etc/passphrase",
+        0o600,
+        "a long tale\n",
+    );
     let mut vm = vm.swap_disk("256M")?.disk("320M")?;
     vm.get_disk(1)?.mkfs()?;
     vm.boot()?;
@@ -177,17 +182,8 @@ pub fn pages(vm: &mut Vm) -> Result<u64> {
 
 /// Memory is lost, and the search for leaks finds it.
 pub fn lost(lab: &Lab) -> Result<()> {
-    let folder = lab.modules("tests/vm/leak")?;
-    let mut vm = lab
-        .vm()
-        .append("page_owner=on kmemleak=on")
-        .run_timeout(Duration::from_secs(300));
-    for (path, text) in PROGRAMS {
-        vm = vm.file(path, 0o755, text);
-    }
-    let mut system = lab.system.clone();
-    system.modules.push(folder.path().join("dormouse_leak.ko"));
-    vm.set_system(system);
+    let (lab, _modules) = lab.with_module("tests/vm/leak", "dormouse_leak.ko")?;
+    let mut vm = watched(lab.vm(), "");
     vm.boot()?;
     let lose = |what| format!("echo {what} > /sys/module/dormouse_leak/parameters/leak");
     vm.run("leaks > /dev/null; echo clear > /sys/kernel/debug/kmemleak")?;

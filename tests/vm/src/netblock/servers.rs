@@ -172,9 +172,8 @@ impl Server {
         let deadline = Instant::now() + START;
         while TcpStream::connect((self.address, self.port)).is_err() {
             if Instant::now() > deadline {
-                let log = std::fs::read_to_string(self.folder.path().join("log"));
-                let log = log.unwrap_or_default();
-                bail!("{:?} does not listen: {log}", self.program);
+                let evidence = self.evidence();
+                bail!("{:?} does not listen: {evidence}", self.program);
             }
             std::thread::sleep(Duration::from_millis(20));
         }

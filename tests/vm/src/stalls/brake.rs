@@ -28,6 +28,14 @@ impl Brake {
         }
     }
 
+    /// What there is to know of the server that is stopped.
+    pub fn evidence(&mut self) -> String {
+        match self {
+            Brake::Disk(_) => String::new(),
+            Brake::Server(server) => server.evidence(),
+        }
+    }
+
     /// Lets it go on, with all that was asked of it meanwhile.
     ///
     /// # Errors

@@ -179,10 +179,7 @@ impl Victim {
                     ensure!(
                         begin.elapsed() < SOON,
                         "the mark of the image stays: {image:?}; {}",
-                        match &mut self.brake {
-                            Brake::Server(server) => server.evidence(),
-                            Brake::Disk(_) => String::new(),
-                        }
+                        self.brake.evidence()
                     );
                     std::thread::sleep(Duration::from_millis(500));
                 }
@@ -204,16 +201,6 @@ impl Victim {
     }
 }
 
-/// The lab with a folder of its own for the logs of machine `number`, so that those of one
-/// that has failed stay.
-fn numbered(lab: &Lab, number: u64) -> Lab {
-    let mut lab = lab.clone();
-    if let Some(logs) = &mut lab.system.logs {
-        logs.push(format!("machine-{number}"));
-    }
-    lab
-}
-
 /// Stops storage in `count` saves; `number` says which kind of storage.
 ///
 /// # Errors
@@ -221,8 +208,17 @@ fn numbered(lab: &Lab, number: u64) -> Lab {
 /// When not even an undisturbed cycle works.
 pub fn run(lab: &Lab, random: &mut Random, number: u64, count: u64, counts: &Counts) -> Result<()> {
     let kind = Kind::of(number);
-    let mut victims = 1;
-    let mut victim = Victim::new(&numbered(lab, victims), kind)?;
+    let mut machine = 0;
+    // Each in a folder of its own, so that the logs of one that has failed stay.
+    let mut next = || {
+        machine += 1;
+        let mut lab = lab.clone();
+        if let Some(logs) = &mut lab.system.logs {
+            logs.push(format!("machine-{machine}"));
+        }
+        Victim::new(&lab, kind)
+    };
+    let mut victim = next()?;
     for stall in 1..=count {
         match victim.one(random, counts) {
             Ok(point) => {
@@ -231,8 +227,7 @@ pub fn run(lab: &Lab, random: &mut Random, number: u64, count: u64, counts: &Cou
             }
             Err(error) => {
                 println!("stall {number}.{stall}, {kind:?} FAILED: {error:#}");
-                victims += 1;
-                victim = Victim::new(&numbered(lab, victims), kind)?;
+                victim = next()?;
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{System, Vm};
+use super::Vm;
 use crate::accel::Accel;
 use crate::disk::{parse_size, Disk};
 use crate::qemu::Display;
@@ -133,11 +133,6 @@ impl Vm {
     /// Replaces what was appended to the kernel command line, from the next boot on.
     pub fn set_append(&mut self, arguments: &str) {
         self.append = vec![arguments.to_string()];
-    }
-
-    /// Replaces kernel and modules, from the next boot on.
-    pub fn set_system(&mut self, system: System) {
-        self.system = system;
     }
 
     /// Leaves modules with these names (such as `dormouse_lz4`) out of the next boots.

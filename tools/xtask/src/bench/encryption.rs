@@ -3,8 +3,7 @@
 //! What encryption costs: in a whole cycle, and beside the kernel's own cipher
 //! on the same bytes.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use anyhow::{ensure, Context, Result};
 use dormouse_vm::Vm;
@@ -64,34 +63,6 @@ fn cycles(setup: &Setup, compressor: &str) -> Result<Vec<Comparison>> {
     Ok(rows)
 }
 
-/// Builds the modules outside of the kernel tree.
-fn modules(build: &Path) -> Result<tempfile::TempDir> {
-    let folder = tempfile::tempdir()?;
-    let sources = PathBuf::from(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/vm/bench/aead"
-    ));
-    for name in ["Kbuild", "aead_raw.c", "aead_stage.rs"] {
-        std::fs::copy(sources.join(name), folder.path().join(name))
-            .with_context(|| format!("cannot copy {name}"))?;
-    }
-    let output = Command::new("make")
-        .arg("-C")
-        .arg(build)
-        .arg(format!("M={}", folder.path().display()))
-        .args(["RUSTC=/usr/bin/rustc", "LC_ALL=C", "modules"])
-        .env_remove("MAKEFLAGS")
-        .env_remove("RUSTFLAGS")
-        .output()
-        .context("cannot run make")?;
-    ensure!(
-        output.status.success(),
-        "the modules do not build: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(folder)
-}
-
 /// Bytes in a second that a module says, encrypting and decrypting.
 fn cipher(vm: &mut Vm, name: &str) -> Result<[f64; 2]> {
     let from = vm.log()?.len();
@@ -115,7 +86,8 @@ fn cipher(vm: &mut Vm, name: &str) -> Result<[f64; 2]> {
 /// own that counts instructions. In time, QEMU's translation is a fifth faster
 /// for one or for the other, depending on where in memory they came to be.
 fn ciphers(setup: &Setup, build: &Path) -> Result<Vec<Comparison>> {
-    let folder = modules(build)?;
+    let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vm/bench/aead");
+    let folder = vm_scenarios::build_modules(Path::new(sources), build)?;
     let setup = Setup {
         vcpus: 1,
         ..setup.clone()
