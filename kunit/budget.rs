@@ -145,7 +145,7 @@ fn job_memory(name: &str, workers: usize) -> Verdict<(usize, usize)> {
             ID,
             &PROGRESS,
         )?;
-        let crew = Crew::new(workers, job.clone())?;
+        let crew = Crew::new(workers)?;
         Ok((job, crew))
     })?;
     drop(made);

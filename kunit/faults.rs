@@ -363,9 +363,9 @@ fn a_request_to_stop_comes_before_everything() -> Verdict {
     let space = Ram::new(blocks_for(&pages, &recipe, 2), Order::Shuffled)?;
     PROGRESS.clear_abort();
     let job = SaveJob::new(pages, 300, space.clone(), &recipe, 2, ID, &PROGRESS)?;
-    let crew = Crew::new(2, job.clone())?;
+    let crew = Crew::new(2)?;
     PROGRESS.request_abort();
-    job.work(crew)?;
+    SaveJob::work(&job, crew)?;
     let result = job.finish();
     PROGRESS.clear_abort();
     check_eq!(result.err(), Some(canceled()));
@@ -389,7 +389,7 @@ fn a_crew_that_never_works_goes_home() -> Verdict {
                 ID,
                 &PROGRESS,
             )?;
-            let crew = Crew::new(4, job.clone())?;
+            let crew = Crew::new(4)?;
             drop(crew);
             drop(job);
         }

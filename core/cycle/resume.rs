@@ -11,7 +11,7 @@ use crate::errno;
 use crate::image::superblock::{State, Superblock};
 use crate::image::CHUNK_BYTES;
 use crate::pipeline::load::{Contents, Reader};
-use crate::pipeline::read;
+use crate::pipeline::read::{self, Readers};
 use crate::progress::Step;
 use crate::registry::Pinned;
 use crate::storage::{Place, Signature, Space, Storage};
@@ -339,10 +339,10 @@ impl Resume {
         engine.go_on()?;
         self.begin(engine)?;
         engine.progress.start(self.described.commit.image_pages);
-        let contents = self.make_room().map_err(|e| self.failed(engine, e))?;
+        let ready = self.make_room().map_err(|e| self.failed(engine, e))?;
         // The page frames for the image may have taken all memory.
         let _scope = Scope::reserves();
-        let loaded = self.load_pages(contents).and_then(|()| engine.go_on());
+        let loaded = self.load_pages(ready).and_then(|()| engine.go_on());
         loaded.map_err(|e| self.failed(engine, e))?;
         engine.progress.stop();
         let ns = engine.progress.elapsed_ns();
@@ -407,22 +407,23 @@ impl Resume {
         Ok(())
     }
 
-    /// Reads what is in the image, and gets page frames for it.
-    fn make_room(&mut self) -> Result<Contents> {
+    /// Reads what is in the image, and gets page frames for it: last, for they may
+    /// leave nothing for those who are to read it.
+    fn make_room(&mut self) -> Result<(Contents, Readers)> {
         let recipe = &self.described.recipe;
         let contents = self.reader.contents(recipe, &self.described.commit)?;
+        let readers = self.reader.readers(recipe)?;
         let total = usize::try_from(contents.table.total()).map_err(|_| EINVAL)?;
         let runs = contents.table.extents().iter().map(|e| (e.pfn, e.count));
         let destinations = Destinations::allocate(runs, total)?;
         self.destinations = Some(Arc::new(destinations, GFP_KERNEL)?);
-        Ok(contents)
+        Ok((contents, readers))
     }
 
-    fn load_pages(&mut self, contents: Contents) -> Result {
+    fn load_pages(&mut self, (contents, readers): (Contents, Readers)) -> Result {
         let destinations = self.destinations.clone().ok_or(EINVAL)?;
         let contents = Arc::new(contents, GFP_KERNEL)?;
-        let recipe = &self.described.recipe;
-        self.reader.pages(recipe, contents, destinations)?;
+        self.reader.pages(readers, contents, destinations)?;
         let arch = &self.described.arch;
         hibernate::arch_header_restore(arch.get(..self.described.arch_len).ok_or(EINVAL)?)
     }

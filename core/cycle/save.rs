@@ -99,7 +99,7 @@ impl Save {
             engine.progress,
         )?;
         let authenticator = plan.recipe.authenticator()?;
-        let crew = Crew::new(plan.workers, job.clone())?;
+        let crew = Crew::new(plan.workers)?;
         engine.stats.workers.set(plan.workers as u64);
         let reserve = CopyPages::new(WRITE_PAGES, Use::Reserve)?;
         reserve.reserve(WRITE_PAGES)?;
@@ -237,8 +237,8 @@ impl Save {
         result
     }
 
-    fn write_image(&mut self, engine: &Engine, job: &SaveJob, platform: bool) -> Result {
-        job.work(self.crew.take().ok_or(EINVAL)?)?;
+    fn write_image(&mut self, engine: &Engine, job: &Arc<SaveJob>, platform: bool) -> Result {
+        SaveJob::work(job, self.crew.take().ok_or(EINVAL)?)?;
         let mut commit = job.finish().map_err(|e| self.blame(engine, e))?;
         if commit.image_pages != self.counts.pages || commit.fill_pages != self.counts.fill {
             return Err(engine.fail(

@@ -9,9 +9,8 @@ use super::Fate;
 use crate::patience::TICK_MS;
 use crate::sys::thread::{Gate, Thread};
 use crate::sys::time;
-use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::prelude::*;
-use kernel::sync::Arc;
+use kernel::sync::{new_mutex, Arc, Mutex};
 
 /// How long workers that have nothing to wait for may take to end.
 const GRACE_MS: u32 = 1000;
@@ -25,12 +24,16 @@ pub trait Work: Send + Sync + 'static {
     fn run(&self, worker: usize);
 }
 
+/// What workers wait for.
+#[pin_data]
 struct Start {
     gate: Gate,
-    dismissed: AtomicBool,
+    /// None as long as there is none, and when they are sent home.
+    #[pin]
+    work: Mutex<Option<Arc<dyn Work>>>,
 }
 
-/// The threads that run a [`Work`]. Dropping the crew sends those home that
+/// Threads that wait for a [`Work`]. Dropping the crew sends those home that
 /// still wait and returns when all have ended.
 pub struct Crew {
     start: Arc<Start>,
@@ -39,18 +42,18 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// Makes `workers` threads that wait for [`Crew::work`]. May sleep and
-    /// allocate.
+    /// Makes `workers` threads that wait for [`Crew::work`], which needs no more
+    /// memory. May sleep and allocate.
     ///
     /// # Errors
     ///
     /// `ENOMEM`, or what keeps threads from being made.
-    pub fn new(workers: usize, work: Arc<dyn Work>) -> Result<Crew> {
-        let start = Arc::new(
-            Start {
+    pub fn new(workers: usize) -> Result<Crew> {
+        let start = Arc::pin_init(
+            try_pin_init!(Start {
                 gate: Gate::new()?,
-                dismissed: AtomicBool::new(false),
-            },
+                work <- new_mutex!(None, "dormouse::crew"),
+            }),
             GFP_KERNEL,
         )?;
         let mut crew = Crew {
@@ -59,10 +62,10 @@ impl Crew {
         };
         for number in 0..workers {
             let start = crew.start.clone();
-            let work = work.clone();
             let thread = Thread::spawn(kernel::c_str!("dormouse"), move || {
                 start.gate.wait();
-                if !start.dismissed.load(Ordering::Acquire) {
+                let work = start.work.lock().clone();
+                if let Some(work) = work {
                     work.run(number);
                 }
             })?;
@@ -71,7 +74,7 @@ impl Crew {
         Ok(crew)
     }
 
-    /// Lets the workers begin and returns when all have ended. `check` is asked
+    /// Gives `work` to the workers and returns when all have ended. `check` is asked
     /// several times in a second; when it says that the storage is given up, it
     /// has sealed `fate`. Then this returns when no worker touches a page of the
     /// image any more; one that the storage does not let go ends by itself. May
@@ -80,7 +83,13 @@ impl Crew {
     /// # Errors
     ///
     /// That of `check`.
-    pub fn work(self, fate: &Fate, mut check: impl FnMut() -> Result) -> Result {
+    pub fn work(
+        self,
+        work: Arc<dyn Work>,
+        fate: &Fate,
+        mut check: impl FnMut() -> Result,
+    ) -> Result {
+        *self.start.work.lock() = Some(work);
         self.start.gate.open_all();
         let mut crew = self;
         let mut result = Ok(());
@@ -132,7 +141,7 @@ impl Crew {
 
 impl Drop for Crew {
     fn drop(&mut self) {
-        self.start.dismissed.store(true, Ordering::Release);
+        *self.start.work.lock() = None;
         self.start.gate.open_all();
         self.join();
     }

@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 use super::chain::Recipe;
-use super::read::{self, Sink, Source, Tools};
+use super::read::{self, Readers, Sink, Source, Tools};
 use crate::errno;
 use crate::extent::{Extent, ExtentList, ExtentTable, Overlaps};
 use crate::image::commit::Commit;
@@ -134,7 +134,7 @@ impl Reader {
             }),
             GFP_KERNEL,
         )?;
-        self.read(root::FLAG_INDEX, recipe, sink.clone())?;
+        self.read(root::FLAG_INDEX, self.readers(recipe)?, sink.clone())?;
         let mut collected = sink.collected.lock();
         if collected.data_pages != commit.data_pages || collected.fill_pages != commit.fill_pages {
             return Err(bad);
@@ -148,12 +148,20 @@ impl Reader {
         Ok(Contents { table, fills })
     }
 
-    fn read(&self, flags: u32, recipe: &Recipe, sink: Arc<dyn Sink>) -> Result {
+    /// Makes those who read. May sleep and allocate.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Readers::new`].
+    pub fn readers(&self, recipe: &Recipe) -> Result<Readers> {
+        Readers::new(recipe, self.workers)
+    }
+
+    fn read(&self, flags: u32, readers: Readers, sink: Arc<dyn Sink>) -> Result {
         read::read(
             self.source.clone(),
             flags,
-            recipe,
-            self.workers,
+            readers,
             self.queue.clone(),
             sink,
             self.progress,
@@ -222,7 +230,8 @@ mod pages {
     }
 
     impl Reader {
-        /// Loads every page to its destination. May sleep and allocate.
+        /// Lets `readers` load every page to its destination. May sleep and
+        /// allocate.
         ///
         /// # Errors
         ///
@@ -230,7 +239,7 @@ mod pages {
         /// missing or there twice; I/O errors; `ECANCELED`.
         pub fn pages(
             &self,
-            recipe: &Recipe,
+            readers: Readers,
             contents: Arc<Contents>,
             destinations: Arc<Destinations>,
         ) -> Result {
@@ -247,7 +256,7 @@ mod pages {
                 claim.fill(u64::to_le(fill.word));
                 self.progress.advance(u64::from(fill.count));
             }
-            self.read(0, recipe, sink.clone())?;
+            self.read(0, readers, sink.clone())?;
             if sink.destinations.unclaimed() != 0 {
                 return Err(errno::error(errno::EBADMSG));
             }

@@ -104,8 +104,39 @@ struct ReadJob {
     progress: &'static Progress,
 }
 
-/// Reads all chunks with `flags` and gives their frames to `sink`. May sleep
-/// and allocate.
+/// Who reads: threads that wait, each with its tools.
+pub struct Readers {
+    crew: Crew,
+    tools: KVec<TryCell<Tools>>,
+}
+
+impl Readers {
+    /// Makes `workers` of them, who undo what `recipe` says. What they need is
+    /// allocated here. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, or what keeps threads or transforms from being made.
+    pub fn new(recipe: &Recipe, workers: usize) -> Result<Readers> {
+        let mut tools = KVec::with_capacity(workers, GFP_KERNEL)?;
+        for _ in 0..workers {
+            tools.push(
+                TryCell::new(Tools {
+                    chain: recipe.chain(Direction::Load)?,
+                    scratch: Buf::new(FRAME_RAW_MAX)?,
+                }),
+                GFP_KERNEL,
+            )?;
+        }
+        Ok(Readers {
+            crew: Crew::new(workers)?,
+            tools,
+        })
+    }
+}
+
+/// Lets `readers` read all chunks with `flags` and give their frames to `sink`.
+/// May sleep and allocate.
 ///
 /// # Errors
 ///
@@ -115,8 +146,7 @@ struct ReadJob {
 pub fn read(
     source: Arc<Source>,
     flags: u32,
-    recipe: &Recipe,
-    workers: usize,
+    readers: Readers,
     queue: Arc<IoQueue>,
     sink: Arc<dyn Sink>,
     progress: &'static Progress,
@@ -125,16 +155,7 @@ pub fn read(
     if wanted == 0 {
         return Ok(());
     }
-    let mut tools = KVec::with_capacity(workers, GFP_KERNEL)?;
-    for _ in 0..workers {
-        tools.push(
-            TryCell::new(Tools {
-                chain: recipe.chain(Direction::Load)?,
-                scratch: Buf::new(FRAME_RAW_MAX)?,
-            }),
-            GFP_KERNEL,
-        )?;
-    }
+    let Readers { crew, tools } = readers;
     let retired = KVec::with_capacity(queue.buffers(), GFP_KERNEL)?;
     let job = Arc::pin_init(
         pin_init!(ReadJob {
@@ -151,9 +172,8 @@ pub fn read(
         }),
         GFP_KERNEL,
     )?;
-    let crew = Crew::new(workers, job.clone())?;
     let mut watch = Watch::new(&*job.source.space, &job.queue);
-    crew.work(&job.fate, || watch.check())?;
+    crew.work(job.clone(), &job.fate, || watch.check())?;
     drop(core::mem::take(&mut *job.retired.lock()));
     while !job.queue.wait_all_idle(TICK_MS) {
         watch.check()?;

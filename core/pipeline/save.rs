@@ -214,16 +214,16 @@ impl SaveJob {
         f(self.root.lock().written()?)
     }
 
-    /// Lets `crew`, which was made for this job, do its work. May sleep.
+    /// Lets `crew`, which has as many workers as `job`, do it. May sleep.
     ///
     /// # Errors
     ///
     /// `ETIMEDOUT` or `ECANCELED` when the storage stands still and was given up,
     /// with the reason recorded: a worker may be left behind, which touches no
     /// page of the image. What else fails, [`SaveJob::finish`] says.
-    pub fn work(&self, crew: Crew) -> Result {
-        let mut watch = Watch::new(&*self.space, &self.queue);
-        crew.work(&self.fate, || watch.check())
+    pub fn work(job: &Arc<SaveJob>, crew: Crew) -> Result {
+        let mut watch = Watch::new(&*job.space, &job.queue);
+        crew.work(job.clone(), &job.fate, || watch.check())
     }
 
     /// Writes the root, after all workers have ended, and returns what the

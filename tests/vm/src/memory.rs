@@ -212,8 +212,6 @@ done
 
 fn tight(lab: &Lab) -> Result<()> {
     let vm = lab.vm().mem(320).append("resume=/dev/vda");
-    // The kernel shows where it is when it has no memory for the stack of a new thread.
-    let vm = vm.allow("Call Trace:");
     let mut vm = vm.file("/bin/tight", 0o755, TIGHT).swap_disk("512M")?;
     vm.boot()?;
     vm.run("swapon /dev/vda")?;
