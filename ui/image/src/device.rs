@@ -100,6 +100,13 @@ fn number(dev: u64) -> (u32, u32) {
     (major as u32, minor as u32)
 }
 
+/// Whether an error means that nothing is at a path.
+pub(crate) fn is_absent(error: &io::Error) -> bool {
+    const ENXIO: i32 = 6;
+    const ENODEV: i32 = 19;
+    error.kind() == io::ErrorKind::NotFound || matches!(error.raw_os_error(), Some(ENODEV | ENXIO))
+}
+
 fn offset(block: u64) -> io::Result<u64> {
     let at = block.checked_mul(BLOCK as u64);
     at.ok_or_else(|| io::ErrorKind::InvalidInput.into())

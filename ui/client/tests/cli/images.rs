@@ -135,6 +135,10 @@ fn reads_several_swap_areas() {
         "swap area /dev/second (4000:77 when it was saved), which holds a part",
     );
     assert!(missing.err.contains("--member"), "{missing:?}");
+    for wrong in [".", "no-such-file"] {
+        let ran = image(&fake, &format!("{verify} --member {wrong}"));
+        ran.fails(1, &format!("and {wrong} cannot be read: "));
+    }
     let ran = image(&fake, &format!("{verify} --member second"));
     assert!(ran.works().contains("good: checked 6 frames"), "{ran:?}");
     image(&fake, "info second").fails(3, "only holds a part of an image, which began on 4000:77");
@@ -189,6 +193,11 @@ fn knows_the_swap_areas_beside_an_image() {
     assert_eq!(json["resumable"], false);
     assert_eq!(json["image"]["swap_areas"][0]["state"], "missing");
     image(&fake, "verify export --no-key").fails(1, "is not to be found: attach it");
+    for wrong in [".", "no-such-file"] {
+        let member = format!("export --no-key --member {wrong}");
+        let ran = image(&fake, &format!("verify {member}"));
+        ran.fails(1, &format!("and {wrong} cannot be read: "));
+    }
     let info = image(&fake, "info export --member area");
     assert!(info.works().contains(&format!("{name}\n")), "{info:?}");
     let json = image(&fake, "info export --member area --json").json();

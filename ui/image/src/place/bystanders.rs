@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{uuid_text, Disks};
@@ -26,6 +27,9 @@ pub enum Condition {
     Twice(PathBuf, PathBuf),
     /// It is not where it was, and without the mark at this path, which may be a copy.
     Elsewhere(PathBuf),
+    /// It is not to be found, and what is at this path, where it may be, cannot be read, for this
+    /// reason.
+    Unreadable(PathBuf, String),
     /// It is not to be found.
     Missing,
 }
@@ -48,12 +52,15 @@ pub struct Bystander {
 
 /// What block `block` at `path` has of the area with this UUID: whether that carries the mark of
 /// the image `id`.
-fn look(path: &Path, block: u64, uuid: &[u8; 16], id: &ImageId) -> Option<bool> {
-    let device = Device::open(&path.into(), false).ok()?;
-    let page = device.block(block).ok()?;
-    let header = sector::header(&page).ok()?;
-    let last = sector::of_page(&page)?;
-    (header.uuid == *uuid).then(|| is_marked(last, id) == Some(true))
+fn look(path: &Path, block: u64, uuid: &[u8; 16], id: &ImageId) -> io::Result<Option<bool>> {
+    let device = Device::open(&path.into(), false)?;
+    if block >= device.blocks {
+        return Ok(None);
+    }
+    let page = device.block(block)?;
+    let found = sector::header(&page).ok().zip(sector::of_page(&page));
+    let found = found.filter(|(header, _)| header.uuid == *uuid);
+    Ok(found.map(|(_, last)| is_marked(last, id) == Some(true)))
 }
 
 /// Whether a sector carries the mark of a bystander of `id`: whether the signature is that of an
@@ -67,19 +74,22 @@ fn is_marked(last: &sector::Sector, id: &ImageId) -> Option<bool> {
     }
 }
 
-/// Paths that have an area, the first with the mark of the image and the first without it.
+/// Paths that have an area, the first with the mark of the image and the first without it, and the
+/// first that could not be read.
 #[derive(Default)]
 struct Seen {
     marked: Option<PathBuf>,
     bare: Option<PathBuf>,
+    unreadable: Option<(PathBuf, io::Error)>,
 }
 
 impl Seen {
     fn look(&mut self, path: PathBuf, was: &header::Bystander<'_>, id: &ImageId, bare_too: bool) {
         match look(&path, was.block, &was.uuid, id) {
-            Some(true) => drop(self.marked.get_or_insert(path)),
-            Some(false) if bare_too => drop(self.bare.get_or_insert(path)),
-            _ => {}
+            Ok(Some(true)) => drop(self.marked.get_or_insert(path)),
+            Ok(Some(false)) if bare_too => drop(self.bare.get_or_insert(path)),
+            Ok(_) => {}
+            Err(error) => drop(self.unreadable.get_or_insert((path, error))),
         }
     }
 }
@@ -93,17 +103,17 @@ fn find(was: &header::Bystander<'_>, id: &ImageId, named: &[PathBuf]) -> Conditi
     for path in named {
         seen.look(path.clone(), was, id, is_known);
     }
-    match seen {
-        Seen {
-            marked: Some(path), ..
-        } => return Condition::Waits(path),
-        Seen {
-            bare: Some(path), ..
-        } => return Condition::Used(path),
-        Seen { .. } => {}
+    match (seen.marked.take(), seen.bare.take()) {
+        (Some(path), _) => return Condition::Waits(path),
+        (None, Some(path)) => return Condition::Used(path),
+        (None, None) => {}
     }
+    let mut unreadable = seen.unreadable.take();
     seen.look(device::by_number(was.device.0, was.device.1), was, id, true);
     let bare_there = seen.bare.is_some();
+    // Of all others nobody says that they have anything to do with the image.
+    let there = seen.unreadable.take();
+    unreadable = unreadable.or(there.filter(|(_, error)| !device::is_absent(error)));
     for path in device::all() {
         seen.look(path, was, id, is_known);
     }
@@ -112,7 +122,10 @@ fn find(was: &header::Bystander<'_>, id: &ImageId, named: &[PathBuf]) -> Conditi
         (Some(marked), _) => Condition::Waits(marked),
         (None, Some(bare)) if bare_there => Condition::Used(bare),
         (None, Some(bare)) => Condition::Elsewhere(bare),
-        (None, None) => Condition::Missing,
+        (None, None) => match unreadable {
+            Some((path, error)) => Condition::Unreadable(path, error.to_string()),
+            None => Condition::Missing,
+        },
     }
 }
 
@@ -152,7 +165,12 @@ pub(super) fn of_erased(
         return (search(&sb.image_id, named), Vec::new());
     };
     let marks = all.iter().filter_map(Bystander::mark).collect();
-    let is_missing = |area: &Bystander| area.condition == Condition::Missing;
+    let is_missing = |area: &Bystander| {
+        matches!(
+            area.condition,
+            Condition::Missing | Condition::Unreadable(..)
+        )
+    };
     (marks, all.into_iter().filter(is_missing).collect())
 }
 
@@ -176,7 +194,10 @@ impl Bystander {
     fn mark(&self) -> Option<(PathBuf, u64)> {
         match &self.condition {
             Condition::Waits(path) | Condition::Twice(path, _) => Some((path.clone(), self.block)),
-            Condition::Used(_) | Condition::Elsewhere(_) | Condition::Missing => None,
+            Condition::Used(_)
+            | Condition::Elsewhere(_)
+            | Condition::Unreadable(..)
+            | Condition::Missing => None,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::blockmap::codec;
@@ -31,9 +32,11 @@ impl Recorded {
     }
 }
 
-/// What an area turned out to be.
+/// What is at a path turned out to be.
 enum Is {
-    /// It is not there, or another one.
+    /// Something that cannot be read, or is not there.
+    Unreadable(io::Error),
+    /// Another area, or none.
     Other,
     /// The one that is looked for, without its mark.
     Unmarked,
@@ -42,11 +45,16 @@ enum Is {
 }
 
 fn examine(path: &Path, wanted: &Recorded, map: &ImageId) -> Is {
-    let Ok(device) = Device::open(&path.into(), false) else {
-        return Is::Other;
-    };
-    let Ok(page) = device.block(wanted.block) else {
-        return Is::Other;
+    let opened = Device::open(&path.into(), false);
+    let read = opened.and_then(|device| {
+        let is_inside = wanted.block < device.blocks;
+        let page = is_inside.then(|| device.block(wanted.block)).transpose()?;
+        Ok(page.map(|page| (device, page)))
+    });
+    let (device, page) = match read {
+        Ok(Some(read)) => read,
+        Ok(None) => return Is::Other,
+        Err(error) => return Is::Unreadable(error),
     };
     match (sector::header(&page), sector::of_page(&page)) {
         (Ok(header), Some(last)) if header.uuid == wanted.uuid => match sector::decode(last) {
@@ -73,18 +81,26 @@ pub(super) fn find(
     paths.extend(list.iter().map(by_number));
     paths.extend(device::all());
     let mut used = false;
-    for path in paths {
+    let mut unreadable = None;
+    for (at, path) in paths.into_iter().enumerate() {
         match examine(&path, wanted, map) {
             Is::Part(device) => return Ok(device),
             Is::Unmarked => used = true,
-            Is::Other => {}
+            // What somebody named is to be there, and what is where the area was to be readable.
+            Is::Unreadable(error)
+                if at < named.len() || at == named.len() && !device::is_absent(&error) =>
+            {
+                unreadable.get_or_insert((path, error));
+            }
+            Is::Unreadable(_) | Is::Other => {}
         }
     }
     let Recorded { label, number, .. } = wanted;
     let (major, minor) = number;
-    let sentence = match used {
-        true => format!("swap area {label}, which holds a part of the image, was put to use after it was saved"),
-        false => format!("swap area {label} ({major}:{minor} when it was saved), which holds a part of the image, is not there: attach it, or name it or a copy of it with --member"),
+    let sentence = match (used, unreadable) {
+        (true, _) => format!("swap area {label}, which holds a part of the image, was put to use after it was saved"),
+        (false, Some((path, error))) => format!("swap area {label} ({major}:{minor} when it was saved), which holds a part of the image, is not to be found, and {} cannot be read: {error}. Make it readable, or name the area or a copy of it with --member", path.display()),
+        (false, None) => format!("swap area {label} ({major}:{minor} when it was saved), which holds a part of the image, is not there: attach it, or name it or a copy of it with --member"),
     };
     Err(Fault::missing(Part::Map, sentence))
 }

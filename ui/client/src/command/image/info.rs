@@ -41,6 +41,7 @@ impl SwapArea {
             Condition::Used(at) => ("used", Some(at)),
             Condition::Twice(at, _) => ("twice", Some(at)),
             Condition::Elsewhere(at) => ("elsewhere", Some(at)),
+            Condition::Unreadable(at, _) => ("unreadable", Some(at)),
             Condition::Missing => ("missing", None),
         };
         SwapArea {
@@ -55,7 +56,8 @@ impl SwapArea {
 
     /// Whether the image can be resumed as far as this one is concerned.
     fn is_fine(&self) -> bool {
-        self.state == "waits" || (self.state == "missing" && !self.needed)
+        let is_nowhere = ["missing", "unreadable"].contains(&self.state);
+        self.state == "waits" || (is_nowhere && !self.needed)
     }
 
     fn words(&self) -> String {
@@ -63,6 +65,7 @@ impl SwapArea {
             "used" => ", put to use since: the image is of no use any more",
             "twice" => ", there twice, once put to use since: detach the copy",
             "elsewhere" => ", not where it was, and found as a copy or put to use since: attach it, or name it with --member",
+            "unreadable" => ", not to be found, and what may be it cannot be read: verify says why",
             "missing" => ", not to be found: attach it, or name it with --member",
             _ => "",
         };

@@ -91,7 +91,8 @@ fn judge_area(area: &Bystander) -> Result<()> {
     let (path, uuid) = (&area.path, &area.uuid);
     match &area.condition {
         Condition::Waits(_) => Ok(()),
-        Condition::Missing if !area.needed => Ok(()),
+        Condition::Missing | Condition::Unreadable(..) if !area.needed => Ok(()),
+        Condition::Unreadable(at, why) => bail!("swap area {path} (UUID {uuid}), which has pages of that system, is not to be found, and {} cannot be read: {why}. Make it readable, or name a copy of it with --member", at.display()),
         Condition::Missing => bail!("swap area {path} (UUID {uuid}), which has pages of that system, is not to be found: attach it, or name it or a copy of it with --member"),
         Condition::Twice(marked, bare) => bail!("swap area {path} (UUID {uuid}), which has pages of that system, is there twice: as it was saved at {}, and put to use since at {}. Detach the copy, or name the right one with --member", marked.display(), bare.display()),
         Condition::Elsewhere(at) => bail!("swap area {path} (UUID {uuid}), which has pages of that system, is not where it was, and {} is a copy, or was put to use since: attach it, or name it with --member", at.display()),
