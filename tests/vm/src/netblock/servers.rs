@@ -236,6 +236,12 @@ impl Server {
         }
     }
 
+    /// Whether it was started, and has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        let status = self.child.as_mut().map(Child::try_wait);
+        matches!(status, Some(Ok(Some(_))))
+    }
+
     /// Whether it still runs, and what it has said.
     pub fn evidence(&mut self) -> String {
         let state = match self.child.as_mut().map(Child::try_wait) {

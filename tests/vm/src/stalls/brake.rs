@@ -36,6 +36,22 @@ impl Brake {
         }
     }
 
+    /// Starts a server again that has ended by itself. Returns whether it had.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start_again(&mut self) -> Result<bool> {
+        let Brake::Server(server) = self else {
+            return Ok(false);
+        };
+        let has_ended = server.has_ended();
+        if has_ended {
+            server.start()?;
+        }
+        Ok(has_ended)
+    }
+
     /// Lets it go on, with all that was asked of it meanwhile.
     ///
     /// # Errors

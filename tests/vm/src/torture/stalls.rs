@@ -171,6 +171,15 @@ impl Victim {
                 vm.run("guest work verify")?;
                 let begin = Instant::now();
                 loop {
+                    // Some abort when they go on and their clients are gone. Whoever runs one has
+                    // it started again.
+                    let evidence = self.brake.evidence();
+                    if self.brake.start_again()? {
+                        println!(
+                            "started again: {}",
+                            evidence.lines().next().unwrap_or_default()
+                        );
+                    }
                     // The server may still be busy with what was asked of it before.
                     let image = vm.try_run(&format!("cat {FOLDER}/image"))?;
                     if image.code == 0 && !image.text.starts_with("state: committed") {
