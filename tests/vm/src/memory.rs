@@ -239,6 +239,9 @@ fn tight(lab: &Lab) -> Result<()> {
         .iter()
         .find(|line| line.contains("tight: ") && !line.contains("tight: -12 "));
     ensure!(others.is_none(), "a load ended in {others:?}");
+    // As the kernel does where a thread is to be made and there is no memory for its stack.
+    let shown = lines.iter().find(|line| line.contains("vmalloc error"));
+    ensure!(shown.is_none(), "threads were to be made: {shown:?}");
     vm.assert_clean()
 }
 

@@ -270,6 +270,7 @@ fn shows_failure(lines: &[String], number: usize) -> bool {
     let before = &lines[number.saturating_sub(7)..number];
     let failure = |line: &String| {
         line.contains("page allocation failure:")
+            || line.contains(": vmalloc error: size ")
             || line.contains("FAULT_INJECTION: forcing a failure")
     };
     lines[number].contains("Call Trace:") && before.iter().any(failure)
@@ -338,6 +339,7 @@ mod tests {
         assert!(found[0].contains("refusing") && found[1].contains("[2] Call"));
         assert_eq!(troubles(&lines, &["refusing to freeze".into()]).len(), 1);
         let log = "[1] sh: page allocation failure: order:0, mode:0x1(x)\n[1] CPU: 1\n[1] Call Trace:\n\
+                   [1] sh: vmalloc error: size 16384, failed to allocate pages\n[1] CPU: 1\n[1] Call Trace:\n\
                    [2] FAULT_INJECTION: forcing a failure.\n[2] name failslab\n[2] CPU: 0\n[2] Tainted\n\
                    [2] Hardware name: QEMU\n[2] Call Trace:\n[2]  a\n[2]  b\n[2]  c\n[2]  d\n[2] Call Trace:\n";
         let lines: Vec<String> = log.lines().map(str::to_string).collect();

@@ -39,7 +39,7 @@ fn range(symbols: &str) -> Result<(u64, u64)> {
 /// `vm` with a search for leaks and our programs, and with `append` for the kernel.
 fn watched(vm: Vm, append: &str) -> Vm {
     let vm = vm
-        .append(&format!("{append} page_owner=on kmemleak=on"))
+        .append(&format!("{append} page_owner=on kmemleak=on pci=noacpi"))
         .run_timeout(Duration::from_secs(300));
     let programs = PROGRAMS.iter();
     programs.fold(vm, |vm, (path, text)| vm.file(path, 0o755, *text))
