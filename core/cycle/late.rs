@@ -24,8 +24,10 @@ const PAUSE_MS: u32 = 1000;
 /// How long to wait for the last attempt when there is no need for another one.
 const END_MS: u32 = 3000;
 
-/// Somebody is trying.
+/// Somebody is trying, or there was no memory for it.
 static TRYING: AtomicBool = AtomicBool::new(false);
+/// There was no memory for it: only who erases the image makes an end.
+static LEFT: AtomicBool = AtomicBool::new(false);
 
 /// Whether a save may begin. May sleep.
 ///
@@ -55,6 +57,7 @@ pub(super) fn go_on(mut marked: Marked, plan: Option<&Plan>) {
         engine.requests(|r| r.unmark = Some(id));
     }
     TRYING.store(true, Ordering::Release);
+    LEFT.store(false, Ordering::Release);
     let trying = Thread::spawn(kernel::c_str!("dormouse_unmark"), move || {
         if let Ok(engine) = engine::get() {
             keep_trying(engine, &mut marked, id);
@@ -64,7 +67,13 @@ pub(super) fn go_on(mut marked: Marked, plan: Option<&Plan>) {
     });
     match trying {
         Ok(thread) => thread.leave(),
-        Err(_) => TRYING.store(false, Ordering::Release),
+        Err(e) => {
+            LEFT.store(true, Ordering::Release);
+            engine::warn(format_args!(
+                "there was no memory to try on to take the mark of the image off ({}): write \"erase\" to /sys/power/hibernate/image",
+                e.to_errno()
+            ));
+        }
     }
 }
 
@@ -76,7 +85,10 @@ fn keep_trying(engine: &Engine, marked: &mut Marked, id: ImageId) {
                 return;
             }
             // The mark is that of another image by now.
-            Err(e) if marked::is_foreign(e) => return,
+            Err(e) if marked::is_foreign(e) => {
+                marked.say_foreign(engine);
+                return;
+            }
             Err(_) if marked.is_gone() => {
                 engine.report.warn(format_args!(
                     "the storage of the image was removed with the mark of the image on it: erase the image when it is back, before any boot that may resume"
@@ -100,6 +112,10 @@ pub(super) fn erased(id: &ImageId) {
         ours
     });
     if !ours {
+        return;
+    }
+    if LEFT.swap(false, Ordering::AcqRel) {
+        TRYING.store(false, Ordering::Release);
         return;
     }
     let pause = 100;

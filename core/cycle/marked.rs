@@ -160,7 +160,8 @@ impl Marked {
         late::go_on(self, plan);
     }
 
-    fn say_foreign(&self, engine: &Engine) {
+    /// Says that the place of the image belongs to something else. May sleep.
+    pub(super) fn say_foreign(&self, engine: &Engine) {
         match self {
             Marked::Undone(_) => engine.report.warn(format_args!(
                 "the place of the image belongs to something else by now: there is no image of this system there, and nothing to do about it"

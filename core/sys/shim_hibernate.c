@@ -67,27 +67,35 @@ static void set_phase(enum dormouse_phase next)
 	mutex_unlock(&phase_lock);
 }
 
+/*
+ * A signal would end waits for a server as if that were lost, and a fatal one
+ * keeps threads from being made: those that thaw filesystems or take a mark off
+ * later, too. So all hooks but that of the atomic section, which does not wait,
+ * hold signals.
+ */
+
 static int image_begin(void)
 {
+	CLASS(held_signals, before)();
+
 	return hooks->begin(hooks_ctx);
 }
 
 static int image_prepare(void)
 {
-	sigset_t before;
+	CLASS(held_signals, before)();
 	int ret;
 
 	set_phase(DORMOUSE_PHASE_PREPARE);
-	/* Later on shim_net.c knows the task by PF_SUSPEND_TASK. */
-	hold_signals(&before);
 	ret = hooks->prepare(hooks_ctx);
-	release_signals(&before);
 	set_phase(DORMOUSE_PHASE_NONE);
 	return ret;
 }
 
 static int image_frozen(void)
 {
+	CLASS(held_signals, before)();
+
 	return hooks->frozen(hooks_ctx);
 }
 
@@ -107,6 +115,7 @@ static int image_snapshot(void)
 
 static int image_write(bool platform_mode)
 {
+	CLASS(held_signals, before)();
 	unsigned int noreclaim;
 	int ret;
 
@@ -125,6 +134,8 @@ static int image_write(bool platform_mode)
 
 static void image_discard(bool restored)
 {
+	CLASS(held_signals, before)();
+
 	/*
 	 * The restored kernel was in the middle of snapshot(). The copies are
 	 * free by now, so there is memory.
@@ -135,22 +146,21 @@ static void image_discard(bool restored)
 
 static void image_end(int error)
 {
+	CLASS(held_signals, before)();
+
 	hooks->end(hooks_ctx, error);
 }
 
 static int image_check(const char *resume_file, bool reset)
 {
-	sigset_t before;
-	int ret;
+	CLASS(held_signals, before)();
 
-	hold_signals(&before);
-	ret = hooks->check(hooks_ctx, resume_file, reset);
-	release_signals(&before);
-	return ret;
+	return hooks->check(hooks_ctx, resume_file, reset);
 }
 
 static int image_read(bool *platform_mode)
 {
+	CLASS(held_signals, before)();
 	int ret;
 
 	set_phase(DORMOUSE_PHASE_READ);
@@ -161,6 +171,8 @@ static int image_read(bool *platform_mode)
 
 static void image_close(int error)
 {
+	CLASS(held_signals, before)();
+
 	hooks->close(hooks_ctx, error);
 }
 

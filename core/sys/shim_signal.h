@@ -8,6 +8,7 @@
 #ifndef _DORMOUSE_SHIM_SIGNAL_H
 #define _DORMOUSE_SHIM_SIGNAL_H
 
+#include <linux/cleanup.h>
 #include <linux/sched.h>
 #include <linux/signal.h>
 
@@ -27,5 +28,16 @@ static inline void release_signals(sigset_t *before)
 {
 	sigprocmask(SIG_SETMASK, before, NULL);
 }
+
+static inline sigset_t held_signals(void)
+{
+	sigset_t before;
+
+	hold_signals(&before);
+	return before;
+}
+
+/* As long as the variable is there, signals are held. */
+DEFINE_CLASS(held_signals, sigset_t, release_signals(&_T), held_signals(), void)
 
 #endif /* _DORMOUSE_SHIM_SIGNAL_H */

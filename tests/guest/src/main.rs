@@ -25,7 +25,7 @@ mod work;
 
 const USAGE: &str = "\
 usage: guest agent TTY
-       guest hibernate [alarm=SECONDS]
+       guest hibernate [alarm=SECONDS | killed=SECONDS]
        guest load LIST
        guest work start [mib=64] [seed=1] [file_mib=0]
        guest work verify | status | stop";
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["agent", tty] => agent::serve(tty).map(|()| String::new()),
         ["hibernate"] => hibernate(),
-        ["hibernate", alarm] => hibernate_alarmed(alarm),
+        ["hibernate", option] => hibernate_alarmed(option),
         ["load", list] => load(Path::new(list)),
         ["work", "start", options @ ..] => work::start(options),
         ["work", "serve", options @ ..] => work::serve(options).map(|()| String::new()),
@@ -68,8 +68,13 @@ fn hibernate() -> io::Result<String> {
     }
 }
 
-/// The same with a SIGALRM on the way, which waits for the end of the system call.
+/// The same with a SIGALRM on the way, which waits for the end of the system call; `killed`: it ends
+/// this process then.
 fn hibernate_alarmed(option: &str) -> io::Result<String> {
+    if let Some(Ok(seconds)) = option.strip_prefix("killed=").map(str::parse) {
+        nix::unistd::alarm::set(seconds);
+        return hibernate();
+    }
     let seconds = option.strip_prefix("alarm=").and_then(|s| s.parse().ok());
     let seconds = seconds.ok_or(io::ErrorKind::InvalidInput)?;
     let rang = Arc::new(AtomicBool::new(false));

@@ -16,6 +16,7 @@ use crate::Lab;
 const SOON: Duration = Duration::from_secs(120);
 const AGAIN: &str = "that is tried again when all is thawed";
 const DONE: &str = "the mark of the image was taken off the storage after all";
+const UNDONE: &str = "the save was undone, but the mark";
 const ERASE: &str = "no save begins before it has worked. Or write \"erase\" to";
 
 /// A machine that gives its server five seconds, with a server.
@@ -89,7 +90,7 @@ pub fn restored(lab: &Lab) -> Result<()> {
 }
 
 /// Begins to hibernate; a wakeup event is there when the image is complete, and the server is not.
-fn woken_without(vm: &mut Vm, server: &mut Server) -> Result<u64> {
+fn woken_without(vm: &mut Vm, server: &mut Server, hibernate: &str) -> Result<u64> {
     // Events stop a transition only of those who have asked for it.
     vm.run("cat /sys/power/wakeup_count > /sys/power/wakeup_count")?;
     vm.run(&format!(
@@ -97,7 +98,7 @@ fn woken_without(vm: &mut Vm, server: &mut Server) -> Result<u64> {
          echo dormouse > /sys/power/wake_lock) > /dev/null 2>&1 & echo $! > keep_running"
     ))?;
     let from = vm.log()?.len();
-    let seq = vm.send(STATE)?;
+    let seq = vm.send(hibernate)?;
     vm.log()?.wait_for(" kB stored", from, SOON)?;
     server.stop();
     vm.log()?.wait_for(AGAIN, from, SOON)?;
@@ -160,7 +161,7 @@ pub fn undone(lab: &Lab) -> Result<()> {
     be_impatient(&mut vm)?;
     vm.run("mkdir /held && mount -t ext4 /dev/vda /held && (noter > /dev/null 2>&1 &)")?;
     let from = vm.log()?.len();
-    let seq = woken_without(&mut vm, &mut server)?;
+    let seq = woken_without(&mut vm, &mut server, STATE)?;
     let thawed = "Restarting tasks ... done";
     vm.log()?.wait_for(thawed, from, SOON)?;
     std::thread::sleep(Duration::from_secs(1));
@@ -171,11 +172,17 @@ pub fn undone(lab: &Lab) -> Result<()> {
     let image = get(&mut vm, "image")?;
     ensure!(!image.contains("committed"), "image: {image}");
 
-    let seq = woken_without(&mut vm, &mut server)?;
+    // Whoever hibernates is killed meanwhile, and ends when all this is over.
+    let from = vm.log()?.len();
+    let seq = woken_without(&mut vm, &mut server, "guest hibernate killed=14")?;
     went_on_awake(&mut vm, seq)?;
+    let again = vm.log()?.wait_for(AGAIN, from, SOON)?;
+    let given_up = vm.log()?.wait_for(UNDONE, from, SOON)?;
+    let tried = clock(&vm, given_up)?.saturating_sub(clock(&vm, again)?);
+    ensure!(tried > 14_000, "the server was waited for {tried} ms");
     let result = get(&mut vm, "last_result")?;
     ensure!(
-        result.contains("the save was undone, but the mark") && result.contains(ERASE),
+        result.contains(UNDONE) && result.contains(ERASE),
         "last_result is {result}"
     );
     // It is taken off as soon as the server is there again.
@@ -186,7 +193,7 @@ pub fn undone(lab: &Lab) -> Result<()> {
     ensure!(!image.contains("committed"), "image: {image}");
 
     // Or when it was erased on another way, as this one leads nowhere any more.
-    let seq = woken_without(&mut vm, &mut server)?;
+    let seq = woken_without(&mut vm, &mut server, STATE)?;
     went_on_awake(&mut vm, seq)?;
     let background = "in the background: nbd://";
     vm.log()?.wait_for(background, from, SOON)?;
