@@ -130,6 +130,19 @@ impl Report {
         error
     }
 
+    /// Adds to the reason, if there is one and it does not say so, that an image
+    /// which may be there is kept: whoever reads it looks for this word. May sleep.
+    pub fn say_kept(&self) {
+        // A text has room for that, and what it holds is plain.
+        const ROOM: usize = SENTENCE - 40;
+        let mut last = self.last.lock();
+        let sentence = last.sentence;
+        let said = sentence.as_str();
+        if last.errno != 0 && !said.contains("kept") {
+            last.sentence = Text::format(format_args!("{said:.ROOM$}; an image there is kept"));
+        }
+    }
+
     /// Says that something is not as it should be, and does not stop the
     /// cycle. May sleep.
     pub fn warn(&self, what: fmt::Arguments<'_>) {

@@ -99,7 +99,7 @@ impl Invalid {
             Invalid::Name => "a name has 1 to 31 of the characters a-z, 0-9, _ and -",
             Invalid::Text => "the value is one line of text",
             Invalid::One => "the only value is 1",
-            Invalid::Resume => "the value is 1, retry, or a target other than auto",
+            Invalid::Resume => "the value is 1, retry, or a target other than auto, with \"retry \" before it or not",
             Invalid::Image => "the only value is erase",
             Invalid::Pids => "the value is process ids above 1, with spaces between them",
             Invalid::AfterSave => "the value is mode, power-off or reboot",

@@ -46,11 +46,14 @@ pub(super) fn store_resume(engine: &Engine, value: &str) -> Result {
         "1" => {}
         "retry" => request.retry = true,
         _ => {
-            match Target::parse(value) {
+            let retried = value.strip_prefix("retry ");
+            let target = retried.unwrap_or(value);
+            match Target::parse(target) {
                 Ok(Target::Auto) | Err(_) => return Err(invalid("resume", Invalid::Resume)),
                 Ok(_) => {}
             }
-            request.target = Text::format(format_args!("{value}"));
+            request.retry = retried.is_some();
+            request.target = Text::format(format_args!("{target}"));
         }
     }
     engine.configure(|_| ())?;

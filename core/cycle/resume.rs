@@ -170,19 +170,16 @@ impl Resume {
             Some(space) => (None, space),
             None => search(engine, request.as_ref(), resume_file)
                 .map(|(writer, space)| (Some(writer), space))
-                .inspect_err(|&e| {
-                    if e != ENODEV {
-                        engine.fail(
-                            e,
-                            format_args!("no image could be looked for on \"{}\"", resume_file),
-                        );
-                    }
-                })?,
+                .inspect_err(|&e| not_found(engine, request.as_ref(), resume_file, e))?,
         };
         let (mut sb, signature) = match get_superblock(&*space) {
             Ok(Some(found)) => found,
             Ok(None) => return Err(unreadable(engine, errno::error(errno::EBADMSG))),
-            Err(e) => return Err(unreadable(engine, e)),
+            Err(e) => {
+                let e = unreadable(engine, e);
+                engine.report.say_kept();
+                return Err(e);
+            }
         };
         if signature == Signature::Own && sb.state.is_image() {
             return Err(forget(engine, &space, &mut sb));
@@ -196,6 +193,10 @@ impl Resume {
             Err(e) => {
                 if sb.state.is_image() {
                     engine.fail(e, format_args!("the image could not be read; it is kept"));
+                }
+                // A worker may have been left behind in its code.
+                if let Some(writer) = writer.filter(|_| engine.progress.has_stalled()) {
+                    writer.stay_loaded();
                 }
                 if !tested {
                     passed::record(&*space, &mut sb);
@@ -241,6 +242,36 @@ impl Resume {
             _writer: None,
         })
     }
+}
+
+/// Says why no image could be looked for, unless there is none.
+fn not_found(engine: &Engine, request: Option<&ResumeRequest>, resume_file: &CStr, e: Error) {
+    if e == ENODEV {
+        return;
+    }
+    let asked = request
+        .map(|r| r.target)
+        .filter(|target| !target.is_empty());
+    match &asked {
+        Some(target) => no_look(engine, e, format_args!("{target}")),
+        None => no_look(engine, e, format_args!("{resume_file}")),
+    };
+    // One that is damaged, or older than what is there, is not.
+    let gone = [errno::EBADMSG, errno::ESTALE];
+    if !gone.contains(&e.to_errno().wrapping_neg()) {
+        engine.report.say_kept();
+    }
+}
+
+fn no_look(engine: &Engine, e: Error, place: core::fmt::Arguments<'_>) -> Error {
+    let why = match e == errno::error(errno::ETIMEDOUT) {
+        true => ", which does not answer",
+        false => "",
+    };
+    engine.fail(
+        e,
+        format_args!("no image could be looked for on \"{place}\"{why}"),
+    )
 }
 
 /// The storage found the mark of an image, and what it says makes no sense.

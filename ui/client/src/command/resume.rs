@@ -17,7 +17,6 @@ use crate::failure::{Code, Failure};
 pub struct Args {
     /// Where the image is; any form that the setting "target" takes but "auto". Without it, where
     /// resume= or the setting "target" says
-    #[arg(conflicts_with = "retry")]
     target: Option<String>,
     /// Take an image that is kept because its restore was begun before, its load was cut off three
     /// times, or a boot went on without it. If anything has used its filesystems since, this damages
@@ -31,11 +30,11 @@ pub struct Args {
 /// # Errors
 ///
 /// When it is no target to resume from, or a device that is not there.
-pub fn value<'t>(context: &Context, target: Option<&'t str>, retry: bool) -> Result<&'t str> {
+pub fn value(context: &Context, target: Option<&str>, retry: bool) -> Result<String> {
     match (target, retry) {
-        (None, false) => Ok("1"),
-        (None, true) => Ok("retry"),
-        (Some(target), _) => match Target::parse(target) {
+        (None, false) => Ok("1".to_string()),
+        (None, true) => Ok("retry".to_string()),
+        (Some(target), retry) => match Target::parse(target) {
             Ok(Target::Auto) => {
                 let why = "say where the image is, or nothing to look where resume= says";
                 Err(Failure::error(Code::Usage, why))
@@ -47,7 +46,8 @@ pub fn value<'t>(context: &Context, target: Option<&'t str>, retry: bool) -> Res
             {
                 bail!("there is no device {path}: name one that is there")
             }
-            Ok(_) => Ok(target),
+            Ok(_) if retry => Ok(format!("retry {target}")),
+            Ok(_) => Ok(target.to_string()),
             Err(why) => Err(Failure::error(Code::Usage, why.sentence())),
         },
     }
@@ -59,7 +59,8 @@ pub fn value<'t>(context: &Context, target: Option<&'t str>, retry: bool) -> Res
 ///
 /// Why there was none.
 pub fn run(context: &Context, args: &Args) -> Result<()> {
-    ask(context, value(context, args.target.as_deref(), args.retry)?)
+    let value = value(context, args.target.as_deref(), args.retry)?;
+    ask(context, &value)
 }
 
 /// Writes `value` to `resume`. Returns only when there was no resume.

@@ -86,9 +86,10 @@ pub fn run(context: &Context, args: &Args) -> Result<()> {
     let named = args.load.as_deref().filter(|target| *target != HERE);
     let wanted = match args.load {
         Some(_) => Some(("resume", resume::value(context, named, args.retry)?)),
-        None if args.hibernate => Some(("start", "1")),
+        None if args.hibernate => Some(("start", "1".to_string())),
         None => None,
     };
+    let wanted = wanted.as_ref().map(|(file, value)| (*file, value.as_str()));
     let found = match Stage::set(context, args, named) {
         // Nobody loses a session because there is no terminal.
         Err(error) if args.load.is_some() => {
