@@ -61,6 +61,16 @@ pub fn at_most_ms(ms: u32) -> u32 {
     }
 }
 
+/// Notes that something which a save needs stands still: it will not come to a good
+/// end, and tasks are frozen. A boot may do without. Any context.
+pub fn stalled() {
+    if let Ok(engine) = engine::get() {
+        if engine.progress.step() != Step::Idle && !loads() {
+            engine.progress.stall();
+        }
+    }
+}
+
 /// Whether an image is looked at or loaded.
 fn loads() -> bool {
     let loading = |step| matches!(step, Step::Check | Step::Load | Step::Restore);

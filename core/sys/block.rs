@@ -7,7 +7,7 @@
 use super::ffi;
 use super::stack::Stack;
 use crate::errno;
-use crate::patience::{Patience, TICK_MS};
+use crate::patience::{self, Patience, TICK_MS};
 use crate::silent::Silent;
 use crate::text::Text;
 use core::fmt;
@@ -364,9 +364,14 @@ impl BlockDevice {
         }
     }
 
-    /// Records why a transfer was given up; other errors are the caller's.
+    /// Records why a transfer was given up; other errors are the caller's. Nothing
+    /// else that the cycle asks of a device is waited for as long then.
     fn blame(&self, error: Error, patience: &Patience) -> Error {
-        patience.blame(error, format_args!("{}", self.name()))
+        let error = patience.blame(error, format_args!("{}", self.name()));
+        if error == errno::error(errno::ETIMEDOUT) {
+            patience::stalled();
+        }
+        error
     }
 }
 
