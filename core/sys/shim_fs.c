@@ -32,7 +32,8 @@ static void add_written(struct block_device *bdev, void *arg)
 {
 	u64 *sum = arg;
 
-	*sum += part_stat_read(bdev, sectors[STAT_WRITE]);
+	*sum += part_stat_read(bdev, sectors[STAT_WRITE]) +
+		part_stat_read(bdev, sectors[STAT_DISCARD]);
 }
 
 /**

@@ -35,6 +35,11 @@ pub const SCENARIOS: &[Scenario] = &[
         off,
     ),
     Scenario::new(
+        "held-discards",
+        "what an ext4 discards in the background is over before the snapshot",
+        discards,
+    ),
+    Scenario::new(
         "held-others",
         "filesystems that are stacked, in a file, without a freeze of their own, or frozen by others",
         others,
@@ -186,10 +191,13 @@ pub fn compared(vm: &mut Vm, least: Duration) -> Result<()> {
     vm.send("echo disk > /sys/power/state")?;
     vm.log()?
         .wait_for(SNAPSHOT, from, Duration::from_secs(120))?;
-    let start = Instant::now();
-    vm.qmp()?.throttle(0, 200_000)?;
+    // Nothing is written while the disks are read.
+    vm.qmp()?.pause()?;
     let before: Result<Vec<_>> = (1..=3).map(|n| blocks(vm.get_disk(n)?)).collect();
     let before = before?;
+    vm.qmp()?.throttle(0, 200_000)?;
+    vm.qmp()?.go_on()?;
+    let start = Instant::now();
     while start.elapsed() < least {
         ensure!(vm.is_running(), "the machine went off too soon");
         std::thread::sleep(Duration::from_millis(200));
@@ -249,6 +257,30 @@ fn sound_xfs(disk: &Disk) -> Result<()> {
         Some(line) => bail!("xfs_repair says: {line}"),
         None => Ok(()),
     }
+}
+
+/// Deletes half of many small files, which are discarded one by one, and hibernates right after.
+const DISCARD: &str = "\
+rm /held/*[02468] && echo disk > /sys/power/state";
+
+/// Discards that a filesystem does in the background are over before the snapshot.
+fn discards(lab: &Lab) -> Result<()> {
+    let vm = lab.small().swap_disk("512M")?.disk("256M")?;
+    vm.get_disk(1)?.mkfs()?;
+    let mut vm = vm;
+    vm.boot()?;
+    vm.run("swapon /dev/vda && mkdir /held && mount -t ext4 -o discard /dev/vdb /held")?;
+    vm.run("n=0; while test $n -lt 8000; do echo $n > /held/$n; n=$((n + 1)); done; sync")?;
+    prepare(&mut vm)?;
+    match vm.hibernate_by(DISCARD)? {
+        Hibernated::PoweredOff => {}
+        other => bail!("the save ended in {other:?}"),
+    }
+    host("/sbin/e2fsck", &["-f", "-n"], &vm, 1)?;
+    resume(&mut vm)?;
+    vm.run("test $(ls /held | wc -l) -gt 4000 && umount /held")?;
+    host("/sbin/e2fsck", &["-f", "-n"], &vm, 1)?;
+    vm.assert_clean()
 }
 
 fn still(lab: &Lab) -> Result<()> {

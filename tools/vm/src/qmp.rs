@@ -84,6 +84,26 @@ impl Qmp {
         Ok(())
     }
 
+    /// Stops all processors; what the disks were asked to do is done before this returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`Qmp::command`].
+    pub fn pause(&mut self) -> Result<()> {
+        self.command("stop", json!({}))?;
+        Ok(())
+    }
+
+    /// Lets them go on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Qmp::command`].
+    pub fn go_on(&mut self) -> Result<()> {
+        self.command("cont", json!({}))?;
+        Ok(())
+    }
+
     /// Lets nothing more through to disk number `disk`, until [`Qmp::throttle`] lets it go on.
     ///
     /// # Errors
