@@ -251,8 +251,10 @@ impl Found<'_> {
         Ok(())
     }
 
-    fn end(self) -> Result<()> {
+    /// Ends a sweep in which there was `any` failure.
+    fn end(self, any: bool) -> Result<()> {
         ensure!(self.defects.is_empty(), "{}", self.defects.join("\n"));
+        ensure!(any, "nothing was made to fail");
         Ok(())
     }
 }
@@ -287,15 +289,17 @@ impl Sweep {
         ensure!(before.code == 0, "without a failure: {before:?}");
         let pages = guest::pages(&mut vm)?;
         let mut spare = SPARE;
+        let mut any = false;
         for number in self.each() {
             let from = vm.log()?.len();
             let result = self.save(&mut vm, number, &before, counts);
             let lost = result.with_context(|| format!("save {self} {number}"));
             let injected = found.note(|counts| &counts.lost, lost);
             if !vm.is_running() {
-                return found.end();
+                return found.end(true);
             }
             found.look(&vm, from, &format!("save {self} {number}"))?;
+            any |= injected == Some(true);
             spare = match injected {
                 Some(false) => spare - 1,
                 _ => SPARE,
@@ -307,10 +311,11 @@ impl Sweep {
         let leaks = guest::leaks(&mut vm, pages).with_context(|| format!("saves {self}"));
         found.note(|counts| &counts.leaked, leaks);
         let whole = vm.run(
-            "echo disk > /sys/power/state && guest work verify && timeout 60 swapoff /dev/vda",
+            "echo disk > /sys/power/state && guest work verify && timeout 60 swapoff /dev/vda && \
+             timeout 60 swapoff /dev/vdc && md5sum -c /ram.sum",
         );
         found.note(|counts| &counts.lost, whole);
-        found.end()
+        found.end(any)
     }
 
     /// One save; returns whether a failure was injected into it.
@@ -368,6 +373,7 @@ impl Sweep {
         };
         let mut vm = guest::ready(lab, self.how)?;
         let mut spare = SPARE;
+        let mut any = false;
         let mut next = self.numbers.0;
         while next <= self.numbers.1 && spare > 0 && found.defects.len() < ENOUGH {
             let result = self.one_image(&mut vm, next, &mut found);
@@ -376,13 +382,14 @@ impl Sweep {
                 break;
             };
             next = then;
+            any |= injected;
             spare = if injected { SPARE } else { spare - 1 };
         }
-        found.end()
+        found.end(any)
     }
 
     /// Loads one image until it is resumed, with failures from number `next` on; returns the
-    /// number of the first that was not tried, and whether the last one was injected.
+    /// number of the first that was not tried, and whether any was injected.
     fn one_image(&self, vm: &mut Vm, next: u64, found: &mut Found<'_>) -> Result<(u64, bool)> {
         let (_, to, step) = self.numbers;
         vm.run("echo shutdown > /sys/power/disk")?;
@@ -397,11 +404,13 @@ impl Sweep {
             Progress::Done(output) => ensure!(output.code == 0, "the save gave {}", output.code),
             other => bail!("it was not resumed ({other:?})\n{}", vm.log()?.tail(25)),
         }
-        vm.run("guest work verify")?;
+        vm.run("guest work verify && md5sum -c /ram.sum")?;
         ensure!(get(vm, "state")? == "idle", "the cycle goes on");
         expect_type(vm, 0, "swap")?;
+        expect_type(vm, 2, "swap")?;
         let lines = vm.log()?.lines_from(from);
         let mut number = next;
+        let (mut refused, mut checked) = (0u64, 0u64);
         let mut injected = false;
         for line in &lines {
             injected |= line.contains(FORCED);
@@ -409,6 +418,7 @@ impl Sweep {
                 continue;
             };
             if let Some(numbers) = said.strip_prefix("leaks: ") {
+                checked += 1;
                 let leaked = check_leaks(numbers).with_context(|| format!("loads {self}"));
                 found.note(|counts| &counts.leaked, leaked);
             } else if let Some((_, said)) = said.split_once(": ") {
@@ -416,31 +426,33 @@ impl Sweep {
                 if found.note(|counts| &counts.lost, result).is_some() {
                     found.counts.injected("load", true);
                 }
+                refused += 1;
                 number += step;
             } else {
                 injected = false;
             }
         }
+        ensure!(
+            checked >= refused,
+            "{refused} loads were refused, and leaks looked for {checked} times"
+        );
         found.look(vm, from, &format!("loads {self} {next} to {number}"))?;
         if injected {
             found.counts.injected("load", false);
         }
         // The last one was resumed, whatever failed.
-        Ok((number + step, injected))
+        Ok((number + step, injected || refused > 0))
     }
 }
 
-/// Checks the numbers of `leaks`.
-fn check_leaks(numbers: &str) -> Result<()> {
-    let numbers: Vec<u64> = numbers
-        .split_whitespace()
-        .map(str::parse)
-        .collect::<Result<_, _>>()?;
-    let [before, after, objects] = numbers[..] else {
-        bail!("not three numbers: {numbers:?}");
+/// Checks what `loads` says of leaks.
+fn check_leaks(said: &str) -> Result<()> {
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let [before, after, objects] = words[..] else {
+        bail!("not three words: {said}");
     };
     ensure!(
-        after <= before && objects == 0,
+        after.parse::<u64>()? <= before.parse()? && ["0", "later"].contains(&objects),
         "{before} pages of the core before, {after} after, {objects} objects that nothing refers to"
     );
     Ok(())

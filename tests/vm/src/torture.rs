@@ -324,7 +324,7 @@ pub fn run(lab: &Lab, jobs: Vec<Job>, seed: u64, machines: usize, logs: &Path) -
                     lab.system.logs = Some(folder);
                     match job.run(&lab, seed, &counts) {
                         Ok(()) => println!("{name}: {counts}"),
-                        Err(error) => println!("{name} FAILED: {error:#}"),
+                        Err(error) => println!("{name} FAILED: {error:#}\n{name}: {counts}"),
                     }
                 }
             });

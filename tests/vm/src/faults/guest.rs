@@ -20,6 +20,14 @@ const PROGRAMS: [(&str, &str); 3] = [
     ("/bin/loads", include_str!("loads.sh")),
 ];
 
+/// Has pages that nobody touches again swapped out to the third disk, a swap area beside the image.
+const SWAPPED: &str = "\
+mkdir /ram && mount -t tmpfs -o size=800m none /ram &&
+dd if=/dev/urandom of=/ram/kept bs=1M count=8 2> /dev/null && md5sum /ram/kept > /ram.sum &&
+dd if=/dev/zero of=/ram/fill bs=1M 2> /dev/null \
+	count=$(awk '/MemAvailable/ { print int($2 / 1024) + 24 }' /proc/meminfo) &&
+rm /ram/fill && awk '$1 == \"/dev/vdc\" { used = $4 } END { exit used == 0 }' /proc/swaps";
+
 /// The part of the kernel's code in which most of `symbols` lie beside each
 /// other, lines as in /proc/kallsyms. Functions that are hardly ever called lie
 /// apart.
@@ -52,16 +60,21 @@ pub fn ready(lab: &Lab, how: How) -> Result<Vm> {
         0o600,
         "a long tale\n",
     );
-    let mut vm = vm.swap_disk("256M")?.disk("320M")?;
+    let vm = vm.swap_disk("256M")?.disk("320M")?;
+    let mut vm = vm.swap_disk("64M")?;
     vm.get_disk(1)?.mkfs()?;
     vm.boot()?;
-    vm.run("swapon /dev/vda && mkdir -p /mnt && guest work start mib=8 file_mib=4")?;
+    vm.run(
+        "swapon /dev/vdc && swapon /dev/vda && mkdir -p /mnt && mount -t ext4 /dev/vdb /mnt && echo here > /mnt/file",
+    )?;
+    vm.run("guest work start mib=8 file_mib=4")?;
+    vm.run(SWAPPED)?;
+    set(&mut vm, "target", "/dev/vda")?;
     set(&mut vm, "compressor", how.compressor)?;
     if how.encryptor != "none" {
         encryption::set_key(&mut vm, how.encryptor)?;
     }
     if how.writer == "file" {
-        vm.run("mount -t ext4 /dev/vdb /mnt")?;
         vm.run(&format!(
             "echo '/mnt/image 192M' > {FOLDER}/modules/file/create"
         ))?;
@@ -98,7 +111,7 @@ pub fn arm(vm: &mut Vm) -> Result<()> {
     vm.run(&format!(
         "cd {INJECT}/fail_page_alloc && echo N > ignore-gfp-wait && \
          echo N > ignore-gfp-highmem && echo 0 > min-order && \
-         echo 1 > /sys/block/vda/make-it-fail && echo 1 > /sys/block/vdb/make-it-fail"
+         for disk in vda vdb vdc; do echo 1 > /sys/block/$disk/make-it-fail; done"
     ))?;
     // What was there before is not ours to find.
     vm.run("echo scan > /sys/kernel/debug/kmemleak; echo clear > /sys/kernel/debug/kmemleak")?;
@@ -134,9 +147,9 @@ pub struct Said {
     pub left: i64,
     /// State of the engine.
     pub state: String,
-    /// Use of swap areas.
+    /// Use of the first swap area.
     pub swaps: String,
-    /// Signature on the first disk.
+    /// Signatures on both of them.
     pub mark: String,
     /// First line about the image.
     pub image: String,

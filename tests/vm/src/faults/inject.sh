@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # inject WHAT NUMBER WORD FILE: writes WORD to FILE while failure NUMBER of WHAT
 # is armed. Says in one line what came of it: the exit code; what is left to
-# count down, 0 if it has failed; state, use of swap areas, signature on the
-# first disk, image, result.
+# count down, 0 if it has failed; state, use of the first swap area, signatures
+# on both, image, result.
 
 what=$1 number=$2 word=$3 file=$4
 faults=/sys/kernel/debug
@@ -28,7 +28,9 @@ else
 	echo 0 > $faults/$what/probability
 fi
 
-swaps=$(awk 'NR > 1 { print $1, $4 }' /proc/swaps)
-mark=$(dd if=/dev/vda bs=4096 count=1 iflag=direct 2> /dev/null | tail -c 10)
+swaps=$(awk '$1 == "/dev/vda" { print $4 }' /proc/swaps)
+mark=$(for area in /dev/vda /dev/vdc; do
+	dd if=$area bs=4096 count=1 iflag=direct 2> /dev/null | tail -c 10
+done)
 image=$(head -n 1 $dormouse/image)
 echo "$code $left|$(cat $dormouse/state)|$swaps|$mark|$image|$(cat $dormouse/last_result)"

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # leaks pages: says how many pages that the core asked for are in use.
-# leaks: says how many of its objects nothing refers to any more.
+# leaks: says how many of its objects nothing refers to any more; fails where
+# nobody looks for them.
 # leaks show: writes both to the kernel log.
 
 debug=/sys/kernel/debug
@@ -21,9 +22,9 @@ show)
 *)
 	# An object counts some seconds after it was made.
 	sleep 6
-	echo scan > $debug/kmemleak
+	echo scan > $debug/kmemleak || exit
 	sleep 1
-	echo scan > $debug/kmemleak
+	echo scan > $debug/kmemleak || exit
 	awk '/^unreferenced/ { n += ours; ours = 0 } /dormouse/ { ours = 1 }
 		END { print n + ours }' $debug/kmemleak
 	;;
