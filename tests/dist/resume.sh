@@ -37,6 +37,8 @@ machine() {
 	: > "$control/resume"
 	echo auto > "$control/target"
 	echo none > "$control/image"
+	echo none > "$control/key"
+	key=none
 	echo '0 idle nothing has happened yet' > "$control/last_result"
 	echo 254:18 > "$room/root/sys/class/block/vdb2/dev"
 	: > "$room/root/dev/vdb2"
@@ -64,6 +66,10 @@ case "$1 $2" in
 	[ -n "$answer" ] || exit 1
 	[ "$answer" != ^C ] || exit 130
 	echo "$answer" > "$TEST_ROOM/answer"
+	# Before anybody knows whether it opens anything.
+	read -r before < "$DORMOUSE_ROOT/sys/power/hibernate/key"
+	[ "$before" = none ] || echo "the key before was $before" >> "$TEST_ROOM/calls"
+	echo logon:dormouse:passphrase > "$DORMOUSE_ROOT/sys/power/hibernate/key"
 	;;
 ui*)
 	if [ "$(cat "$TEST_ROOM/answer")" = right ]; then
@@ -84,7 +90,8 @@ run() {
 	calls=$(cat "$room/calls")
 }
 
-# check ABOUT CODE CALLS [WORDS]: how it ended, what it called, what it said.
+# check ABOUT CODE CALLS [WORDS]: how it ended, what it called, what it said, and
+# that the key is $key.
 check() {
 	number=$((number + 1))
 	case $said in
@@ -93,10 +100,10 @@ check() {
 	esac
 	heard=$?
 	if [ "$code" = "$2" ] && [ "$calls" = "$3" ] && [ "$heard" = 0 ] &&
-		[ "$(cat "$control/target")" = auto ]; then
+		[ "$(cat "$control/target")" = auto ] && [ "$(cat "$control/key")" = "$key" ]; then
 		echo "ok $number $1"
 	else
-		echo "FAILED $number $1: gave $code, said '$said', called:"
+		echo "FAILED $number $1: gave $code, said '$said', left key $(cat "$control/key"), called:"
 		echo "$calls"
 	fi
 }
@@ -285,6 +292,24 @@ check "nobody gives the passphrase" 1 "$load
 dormouse key unlock /dev/vdb2" "waits for its passphrase
 dormouse: $kept"
 
+machine
+encrypted
+fake dormouse << 'END'
+echo logon:dormouse:passphrase > "$DORMOUSE_ROOT/sys/power/hibernate/key"
+exit 1
+END
+run "$@" "$top/dist/resume" /dev/vdb2
+check "nor does a key stay when making it broke off" 1 "$load
+dormouse key unlock /dev/vdb2" "waits for its passphrase"
+
+machine
+encrypted
+key=trusted:other
+echo "$key" > "$control/key"
+run "$@" "$top/dist/resume" /dev/vdb2
+check "nobody gives the passphrase, and another key stays" 1 "$load
+dormouse key unlock /dev/vdb2" "waits for its passphrase"
+
 # Two answers, from another program each time.
 for asker in plymouth systemd-ask-password; do
 	machine
@@ -320,6 +345,23 @@ END
 )" "not resumed"
 done
 
+# What was typed first, and then nothing. What opened nothing must not be what the
+# next save is encrypted with: whoever mistyped it does not know it.
+for answer in wrong right; do
+	machine
+	encrypted
+	fake plymouth << END
+[ "\$1" != --ping ] || exit 0
+[ -e "\$TEST_ROOM/asked" ] && exit
+: > "\$TEST_ROOM/asked"
+echo $answer
+END
+	rm -f "$room/asked"
+	run "$@" "$top/dist/resume" /dev/vdb2
+	calls=$(grep -c "dormouse ui" "$room/calls")
+	check "the key of the answer \"$answer\" goes with an image that was not resumed" 1 1 "not resumed"
+done
+
 machine
 encrypted
 fake plymouth << 'END'
@@ -343,6 +385,8 @@ dormouse resume /dev/vdb2"
 machine
 encrypted
 sed -i 's/logon:dormouse:passphrase/trusted:other/' "$control/image"
+key=trusted:other
+echo "$key" > "$control/key"
 echo right > "$room/answer"
 run "$@" "$top/dist/resume" /dev/vdb2
 check "a key that no passphrase makes" 1 "$load
