@@ -205,7 +205,7 @@ check "an image that is refused" 1 "$load
 dormouse ui --if-display --load /dev/vdb2" "dormouse: not resumed: another kernel"
 
 # Whoever can still do something about it is told what, and nobody else.
-kept='the image is kept only until this boot mounts its filesystems: stop in the initramfs (break=premount, rd.break=pre-mount)'
+kept=' is kept only until this boot mounts its filesystems: stop in the initramfs (break=premount, rd.break=pre-mount)'
 warned() {
 	case $said in
 	*"$kept"*) said=warned ;;
@@ -229,6 +229,37 @@ END
 dormouse ui --if-display --load /dev/vdb2" "${case%% *}"
 done
 
+# A place that cannot be looked at: nobody knows whether an image is there.
+unreadable() {
+	rm "$control/image"
+	# Can be opened and not read.
+	mkdir "$control/image"
+	fake dormouse << 'END'
+[ "$1" != resume ] || echo '-111 check nbd://192.0.2.1:10809/x: nobody listens there; an image there is kept' \
+	> "$DORMOUSE_ROOT/sys/power/hibernate/last_result"
+echo "dormouse: not resumed: why" >&2
+exit 1
+END
+}
+
+machine
+online "$route
+eth0 00000000" "$own"
+unreadable
+run "$@" "$top/dist/resume" nbd://192.0.2.1/x
+warned
+check "a server that is not there" 1 "$load
+dormouse resume nbd://192.0.2.1/x" warned
+
+machine
+online "$route
+eth0 00000000" "$own"
+unreadable
+: > "$room/root/etc/dormouse.toml"
+run "$@" "$top/dist/resume" nbd://192.0.2.1/x
+check "a server that is not there, and no settings" 1 "$load
+dormouse config apply --resume" "an image there$kept"
+
 machine
 echo 'encryptor = "aes-gcm"' > "$room/root/etc/dormouse.toml"
 run "$@" "$top/dist/resume" /dev/vdb2
@@ -244,6 +275,8 @@ END
 run "$@" "$top/dist/resume" /dev/vdb2
 check "no resume without its settings" 1 "$load
 dormouse config apply --resume" "no resume: the settings"
+warned
+check "and there is nothing to warn of" 1 "$calls" silent
 
 machine
 : > "$room/root/etc/dormouse.toml"
@@ -253,7 +286,7 @@ exit 1
 END
 run "$@" "$top/dist/resume" /dev/vdb2
 check "and the image is kept for now" 1 "$load
-dormouse config apply --resume" "$kept"
+dormouse config apply --resume" "the image$kept"
 
 machine "resume=/dev/vdz resume=UUID=1-2 resume_offset=7"
 run "$@" "$top/dist/resume" cmdline
@@ -290,7 +323,7 @@ encrypted
 run "$@" "$top/dist/resume" /dev/vdb2
 check "nobody gives the passphrase" 1 "$load
 dormouse key unlock /dev/vdb2" "waits for its passphrase
-dormouse: $kept"
+dormouse: the image$kept"
 
 machine
 encrypted
