@@ -91,9 +91,15 @@ pub fn prepare(paths: &Paths) -> Result<PathBuf> {
     if present.as_ref() != Some(&key) {
         // One that is being changed has none.
         remove_file(&notes.join("key"))?;
-        let usable = present.is_some() && note("version").as_ref() == Some(&version);
-        if !usable || exchange(&tree, &patches(paths)).is_err() {
-            unpack(paths, &tree, &version)?;
+        let before = present.filter(|_| note("version").as_ref() == Some(&version));
+        match before.map(|before| (exchange(&tree, &patches(paths)), before)) {
+            Some((Ok(()), _)) => {}
+            // What was built in it takes an hour.
+            Some((Err(Failed::AsBefore(error)), before)) => {
+                fs::write(notes.join("key"), before)?;
+                return Err(error);
+            }
+            Some((Err(Failed::Broken), _)) | None => unpack(paths, &tree, &version)?,
         }
         fs::write(notes.join("key"), key)?;
     }
@@ -114,29 +120,53 @@ fn unpack(paths: &Paths, tree: &Path, version: &str) -> Result<()> {
     apply_all(tree, &patches(paths))
 }
 
+/// Why patches were not exchanged.
+enum Failed {
+    /// The new ones do not apply, and the tree has the ones from before again.
+    AsBefore(anyhow::Error),
+    /// The tree is of no use any more.
+    Broken,
+}
+
 /// Exchanges the patches of `tree`, so that only files that differ get a new
 /// time, and what was built stays built.
-fn exchange(tree: &Path, patches: &Path) -> Result<()> {
+fn exchange(tree: &Path, patches: &Path) -> Result<(), Failed> {
     eprintln!("the patches changed: exchanging them");
     let applied = tree.join(NOTES).join("patches");
-    let mut touched = files_of(&applied)?;
-    touched.extend(files_of(patches)?);
+    let former = tree.join(NOTES).join("former");
+    let broken = |_| Failed::Broken;
+    let mut touched = files_of(&applied).map_err(broken)?;
+    touched.extend(files_of(patches).map_err(Failed::AsBefore)?);
     let before: Vec<_> = touched.iter().map(|file| state(&tree.join(file))).collect();
-    for patch in series(&applied)?.iter().rev() {
-        apply(tree, patch, true)?;
-    }
-    apply_all(tree, patches)?;
+    take_off(tree, &series(&applied).map_err(broken)?).map_err(broken)?;
+    remove(&former)
+        .and_then(|()| Ok(fs::rename(&applied, &former)?))
+        .map_err(broken)?;
+    let result = apply_all(tree, patches).or_else(|error| {
+        let here = series(patches).map_err(broken)?.into_iter();
+        let here = here.filter_map(|patch| Some(applied.join(patch.file_name()?)));
+        let here: Vec<_> = here.filter(|patch| patch.exists()).collect();
+        take_off(tree, &here)
+            .and_then(|()| apply_all(tree, &former))
+            .map_err(broken)?;
+        Err(Failed::AsBefore(error))
+    });
     for (file, before) in touched.iter().zip(before) {
         let Some((data, time)) = before else { continue };
         let path = tree.join(file);
         if fs::read(&path).is_ok_and(|now| now == data) {
-            fs::File::options()
-                .append(true)
-                .open(&path)?
-                .set_modified(time)?;
+            let file = fs::File::options().append(true).open(&path);
+            file.and_then(|file| file.set_modified(time))
+                .map_err(|_| Failed::Broken)?;
         }
     }
-    Ok(())
+    result
+}
+
+/// Takes `patches` off `tree`, the last one first.
+fn take_off(tree: &Path, patches: &[PathBuf]) -> Result<()> {
+    let mut patches = patches.iter().rev();
+    patches.try_for_each(|patch| apply(tree, patch, true))
 }
 
 fn state(path: &Path) -> Option<(Vec<u8>, SystemTime)> {
@@ -252,4 +282,56 @@ fn remove(folder: &Path) -> Result<()> {
             .with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patch(from: &str, to: &str) -> String {
+        format!("--- a/file\n+++ b/file\n@@ -1 +1 @@\n-{from}\n+{to}\n")
+    }
+
+    fn make_series(folder: &Path, patches: &[(&str, &str)]) {
+        remove(folder).unwrap();
+        fs::create_dir_all(folder).unwrap();
+        let mut list = String::new();
+        for (number, (from, to)) in patches.iter().enumerate() {
+            list += &format!("{number}.patch\n");
+            fs::write(folder.join(format!("{number}.patch")), patch(from, to)).unwrap();
+        }
+        fs::write(folder.join("series"), list).unwrap();
+    }
+
+    #[test]
+    fn patches_that_do_not_apply_leave_the_tree_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let (tree, ours) = (folder.path().join("tree"), folder.path().join("ours"));
+        fs::create_dir_all(tree.join(NOTES)).unwrap();
+        fs::write(tree.join("file"), "one\n").unwrap();
+        let read = || fs::read_to_string(tree.join("file")).unwrap();
+        let exchange = || exchange(&tree, &ours);
+
+        make_series(&ours, &[("one", "two"), ("two", "three")]);
+        apply_all(&tree, &ours).unwrap();
+        assert_eq!(read(), "three\n");
+        let time = SystemTime::UNIX_EPOCH;
+        let mut options = fs::File::options();
+        let file = options.append(true).open(tree.join("file")).unwrap();
+        file.set_modified(time).unwrap();
+
+        // The first one applies, the second one does not.
+        make_series(&ours, &[("one", "five"), ("six", "seven")]);
+        let failed = exchange();
+        assert!(matches!(failed, Err(Failed::AsBefore(e)) if e.to_string().contains("1.patch")));
+        assert_eq!(read(), "three\n");
+        let modified = fs::metadata(tree.join("file")).unwrap().modified();
+        assert_eq!(modified.unwrap(), time, "it would be built anew");
+
+        make_series(&ours, &[("one", "four")]);
+        assert!(exchange().is_ok());
+        assert_eq!(read(), "four\n");
+        fs::write(tree.join("file"), "somebody else\n").unwrap();
+        assert!(matches!(exchange(), Err(Failed::Broken)));
+    }
 }
