@@ -191,7 +191,12 @@ impl Lab {
 
     /// A new machine with all modules, 512 MiB and two processors.
     pub fn vm(&self) -> Vm {
-        Vm::new(self.system.clone())
+        let vm = Vm::new(self.system.clone());
+        match self.kernel {
+            // What is freed is poisoned, and looked at when it is taken again.
+            Kernel::Kasan => vm.append("page_poison=1"),
+            Kernel::Tested | Kernel::Builtin | Kernel::Faults => vm,
+        }
     }
 }
 
