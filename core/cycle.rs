@@ -33,6 +33,7 @@ mod open;
 mod passed;
 mod plan;
 mod recorded;
+mod remains;
 mod resume;
 mod room;
 mod save;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::mounts::{self, Trust};
+use super::remains::Remains;
 use super::seal::{self, Seal};
 use super::{bystanders, get_superblock, late, passed, retire};
 use crate::engine::Engine;
@@ -13,7 +14,7 @@ use crate::errno;
 use crate::image::commit::Commit;
 use crate::image::header::{self, Header, TransformKind};
 use crate::image::root::{self, Chunk};
-use crate::image::superblock::Superblock;
+use crate::image::superblock::{State, Superblock};
 use crate::image::{self, wire, BLOCK};
 use crate::pipeline::chain::{Ingredient, Recipe};
 use crate::pipeline::io;
@@ -320,46 +321,39 @@ pub fn inspect(place: Place<'_>, out: &mut dyn Write) -> Result {
 
 /// Takes the image at `place` off the medium, gives the place and all
 /// bystanders their own signature back, and overwrites what tells how to read the image, with its
-/// wrapped key. May sleep.
+/// wrapped key; the key alone while the mark of a bystander cannot be taken off. May sleep.
 ///
 /// # Errors
 ///
 /// `ENODEV` when there is nothing of ours, I/O errors. When only overwriting
-/// fails, the image is gone all the same, and the reason is in the log.
+/// fails, or what is to be overwritten is not there, in general `EBADMSG`, the
+/// image is gone all the same, and the reason is in the log.
 pub fn erase(place: Place<'_>) -> Result {
     let (_writer, space) = find(place)?;
     let (mut sb, signature) = get_superblock(&*space)?.ok_or(ENODEV)?;
     // Otherwise its blocks may be somebody else's by now.
-    let whole = sb.state.is_image() && signature == Signature::Image;
+    let remains = match sb.state.is_image() && signature == Signature::Image {
+        true => Remains::of(&space, &sb),
+        false => Ok(None),
+    };
     let id = sb.image_id;
     retire(&space, &mut sb)?;
     late::erased(&id);
-    let overwritten = match whole {
-        true => overwrite(&space),
-        false => Ok(()),
-    };
-    space.give_back(save::FIRST_BLOCK);
+    let all_unmarked = sb.state == State::Empty;
+    let overwritten = remains.and_then(|remains| match remains {
+        None => Ok(()),
+        Some(remains) if all_unmarked => remains.overwrite(&space),
+        Some(remains) => remains.overwrite_key(&space),
+    });
+    if all_unmarked {
+        space.give_back(save::FIRST_BLOCK);
+    }
     overwritten.inspect_err(|e| {
         pr_err!(
             "the image is erased, but its header could not be overwritten ({})\n",
             e.to_errno()
         );
     })
-}
-
-/// Overwrites header and commit record, where the blocks of `space` are known.
-fn overwrite(space: &Arc<dyn Space>) -> Result {
-    let count = save::FIRST_BLOCK.min(space.blocks());
-    match space.clear(save::HEADER_BLOCK, count) {
-        Err(e) if e == errno::error(errno::EOPNOTSUPP) => {}
-        result => return result,
-    }
-    let bytes = usize::try_from(count).unwrap_or(0).saturating_mul(BLOCK);
-    let queue = IoQueue::new(2, header::AREA_BYTES)?;
-    let zeros = Buf::new(bytes.max(1))?;
-    let zeros = zeros.get(..bytes).ok_or(EINVAL)?;
-    io::write_all(space, &queue, save::HEADER_BLOCK, zeros)?;
-    space.flush()
 }
 
 fn say(out: &mut dyn Write, args: fmt::Arguments<'_>) -> Result {

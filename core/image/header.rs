@@ -27,6 +27,7 @@ use super::{
 mod builder;
 mod bystander;
 mod mounted;
+mod unkeyed;
 
 pub use self::builder::HeaderBuilder;
 pub use self::bystander::{
@@ -45,6 +46,7 @@ pub use self::mounted::{
     MOUNTED_HEAD_BYTES,
     MOUNTED_MAX, //
 };
+pub use self::unkeyed::unkey;
 
 /// First bytes of every header.
 pub const MAGIC: [u8; 8] = *b"DMHEADER";

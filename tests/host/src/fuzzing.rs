@@ -88,6 +88,11 @@ pub fn header(data: &[u8]) {
             let bystanders: Vec<_> = header.bystanders().collect();
             let again = samples::header_lists(&header.facts, &transforms, &mounted, &bystanders);
             assert_eq!(again.expect("it was read"), data[..header.total_len]);
+            let mut unkeyed = data.to_vec();
+            let changed = header::unkey(&mut unkeyed).expect("it was read");
+            assert_eq!(unkeyed[changed..], data[changed..]);
+            let unkeyed = Header::decode(&unkeyed).expect("it was written");
+            assert!(unkeyed.bystanders().eq(header.bystanders()));
         }
     });
 }

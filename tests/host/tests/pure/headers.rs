@@ -3,7 +3,7 @@
 //! Header: round trip, refusals.
 
 use dormouse_host::image::header::{
-    Bystander, Facts, Header, HeaderBuilder, Mounted, Transform, TransformKind, ARCH_MAX,
+    unkey, Bystander, Facts, Header, HeaderBuilder, Mounted, Transform, TransformKind, ARCH_MAX,
     AREA_BYTES, BYSTANDERS_MAX, BYSTANDER_BYTES, MOUNTED_BYTES, MOUNTED_MAX, PARAMS_MAX,
 };
 use dormouse_host::image::{wire, Error, ImageId};
@@ -89,6 +89,41 @@ proptest! {
     }
 
     #[test]
+    fn without_its_keys(owned in any_header(), behind in 0usize..9) {
+        let transforms = transforms(&owned);
+        let mut facts = FACTS;
+        facts.arch = &owned.1;
+        let before = header_lists(&facts, &transforms, &[MOUNTED], &[BYSTANDER]).unwrap();
+        let mut after = before.clone();
+        after.resize(before.len() + behind, 0xee);
+        let changed = unkey(&mut after).unwrap();
+        prop_assert_eq!(&after[changed..before.len()], &before[changed..]);
+        prop_assert!(after[before.len()..].iter().all(|&b| b == 0xee));
+        let (was, is) = (Header::decode(&before).unwrap(), Header::decode(&after).unwrap());
+        prop_assert_eq!(is.facts, was.facts);
+        prop_assert!(is.mounted().eq(was.mounted()) && is.bystanders().eq(was.bystanders()));
+        let mut secrets = 0;
+        for (was, is) in was.transforms().zip(is.transforms()) {
+            prop_assert_eq!((is.kind, is.name), (was.kind, was.name));
+            prop_assert_eq!(is.params.len(), was.params.len());
+            match is.kind {
+                TransformKind::Compress => prop_assert_eq!(is.params, was.params),
+                TransformKind::Encrypt => {
+                    secrets += is.params.len();
+                    prop_assert!(is.params.iter().all(|&b| b == 0));
+                }
+            }
+        }
+        prop_assert_eq!(is.transforms().count(), transforms.len());
+        prop_assert_eq!(changed == 0, secrets == 0);
+        prop_assert_eq!(is.crc == was.crc, after[..before.len()] == before[..]);
+        // Nothing is left to do.
+        let again = after.clone();
+        prop_assert_eq!(unkey(&mut after), Ok(changed));
+        prop_assert_eq!(after, again);
+    }
+
+    #[test]
     fn hostile_fields(at in 16usize..600, value: u8) {
         let mut bytes = header_bytes();
         let at = at % bytes.len();
@@ -132,6 +167,15 @@ fn refusals() {
     assert_eq!(sealed(|b| b[transform + 8] = b'A'), Some(Error::BadText));
     assert_eq!(sealed(|b| b[transform + 47] = 1), Some(Error::NotZero));
     assert_eq!(sealed(|b| b.extend([0; 8])), Some(Error::BadCrc));
+}
+
+#[test]
+fn keys_are_not_looked_for_in_what_is_no_header() {
+    let mut bytes = header_bytes();
+    bytes[40] ^= 1;
+    let before = bytes.clone();
+    assert_eq!(unkey(&mut bytes), Err(Error::BadCrc));
+    assert_eq!(bytes, before);
 }
 
 #[test]
