@@ -4,7 +4,7 @@
 //!
 //! A [`BlockSpace`] is a block map with its devices: it carries out transfers
 //! and flushes. [`store`] writes the map to the first device as a chain of map
-//! blocks and [`load`] reads it back. A [`Sector`] is one sector on a device
+//! blocks and [`Stored`] reads it back. A [`Sector`] is one sector on a device
 //! that is changed as a whole, such as the one with a superblock.
 
 #![forbid(unsafe_code)]
@@ -16,7 +16,7 @@ use crate::blockmap::{BlockMap, MapEntry};
 use crate::engine;
 use crate::errno;
 use crate::image::filesystem::{self, Filesystem};
-use crate::image::{ImageId, BLOCK};
+use crate::image::{self, ImageId, BLOCK};
 use crate::storage::{Op, WHO};
 use crate::sys::block::{BlockDevice, BlockRequest};
 use crate::sys::buf::Buf;
@@ -203,42 +203,72 @@ pub fn store(
     first.flush()
 }
 
-/// Reads the map `id` whose first map block is `block` of `first`. Calls
-/// `device` for each of the map's devices in turn. May sleep.
-///
-/// # Errors
-///
-/// Those of [`image::Error`](crate::image::Error) when the chain is damaged or belongs to another
-/// map, in general `EBADMSG`; `ENXIO` when it leaves the device; what `device`
-/// says; `ENOMEM`, I/O errors.
-pub fn load(
-    first: &BlockDevice,
-    block: u64,
-    id: &ImageId,
-    mut device: impl FnMut(usize, &Device<'_>) -> Result,
-) -> Result<Map> {
-    let mut buf = Buf::new(BLOCK)?;
-    first.read(offset(block)?, &mut buf)?;
-    let (mut reader, devices) = ChainReader::begin(&buf, id)?;
-    for (i, d) in devices.enumerate() {
-        device(i, &d)?;
-    }
-    let mut room = 0usize;
-    let mut map = BlockMap::new(Table::new(room)?);
-    // The chain ends: a block is only accepted in its own place in the order.
-    while let Some(next) = reader.next() {
-        first.read(offset(next)?, &mut buf)?;
-        let needed = map.entries().len().saturating_add(ENTRIES_PER_BLOCK);
-        if needed > room {
-            room = needed.saturating_mul(2);
-            map = enlarged(&map, room)?;
+/// A stored map of which the first map block was read.
+pub struct Stored {
+    first: Arc<BlockDevice>,
+    reader: ChainReader,
+}
+
+impl Stored {
+    /// Begins to read the map `id` whose first map block is `block` of `first`.
+    /// Calls `device` for each of the map's devices in turn. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`image::Error`](crate::image::Error) when the block is damaged or belongs to
+    /// another map, in general `EBADMSG`; `ENXIO` when it is beyond the device;
+    /// what `device` says; `ENOMEM`, I/O errors.
+    pub fn begin(
+        first: &Arc<BlockDevice>,
+        block: u64,
+        id: &ImageId,
+        mut device: impl FnMut(usize, &Device<'_>) -> Result,
+    ) -> Result<Stored> {
+        let mut buf = Buf::new(BLOCK)?;
+        first.read(offset(block)?, &mut buf)?;
+        let (reader, devices) = ChainReader::begin(&buf, id)?;
+        for (i, d) in devices.enumerate() {
+            device(i, &d)?;
         }
-        reader.block(&buf, &mut map)?;
+        let first = first.clone();
+        Ok(Stored { first, reader })
     }
-    reader.finish(&map)?;
-    let mut scratch = Table::new(map.entries().len())?;
-    map.check_disjoint(&mut scratch)?;
-    Ok(map)
+
+    /// Reads the rest. `devices` are those of the map, as they are there: nobody
+    /// vouches for the map, and it may say that they are larger. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`image::Error`](crate::image::Error) when the chain is damaged or
+    /// belongs to another map, in general `EBADMSG`; those of
+    /// [`engine::go_on`]; `ENXIO` when the chain leaves the device, `ENOMEM`, I/O
+    /// errors.
+    pub fn load(self, devices: &[Arc<BlockDevice>]) -> Result<Map> {
+        let Stored { first, mut reader } = self;
+        let blocks = devices.iter().map(|d| d.size_bytes() / BLOCK as u64);
+        // No block of a device belongs to two runs.
+        if reader.total() > blocks.fold(0, u64::saturating_add) {
+            return Err(image::Error::BadCount.into());
+        }
+        let mut buf = Buf::new(BLOCK)?;
+        let mut room = 0usize;
+        let mut map = BlockMap::new(Table::new(room)?);
+        // The chain ends: a block is only accepted in its own place in the order.
+        while let Some(next) = reader.next() {
+            engine::go_on()?;
+            first.read(offset(next)?, &mut buf)?;
+            let needed = map.entries().len().saturating_add(ENTRIES_PER_BLOCK);
+            if needed > room {
+                room = needed.saturating_mul(2);
+                map = enlarged(&map, room)?;
+            }
+            reader.block(&buf, &mut map)?;
+        }
+        reader.finish(&map)?;
+        let mut scratch = Table::new(map.entries().len())?;
+        map.check_disjoint(&mut scratch)?;
+        Ok(map)
+    }
 }
 
 /// The same map with room for `room` entries.

@@ -11,7 +11,7 @@ use crate::image::ImageId;
 use crate::page::{self, Label, Sector};
 use crate::pinned::Pinned;
 use crate::space::FileSpace;
-use dormouse::blockspace::{self, BlockSpace, Map};
+use dormouse::blockspace::{self, BlockSpace, Map, Stored};
 use dormouse::engine;
 use dormouse::errno;
 use dormouse::storage::Place;
@@ -161,13 +161,15 @@ impl Found {
             return Err(bad);
         }
         let chain = self.superblock.storage_word0;
-        let map = blockspace::load(&self.first.device, chain, &self.map, |i, d| {
+        let device = &self.first.device;
+        let stored = Stored::begin(device, chain, &self.map, |i, d| {
             let same = d.uuid == self.label.uuid && d.signature_block == self.first.block;
             if i != 0 || !same {
                 return Err(bad);
             }
             Ok(())
         })?;
+        let map = stored.load(core::slice::from_ref(device))?;
         // What describes the image is not a part of it.
         if map.holds(0, self.first.block) || map.holds(0, chain) {
             return Err(bad);

@@ -10,7 +10,7 @@ use crate::image::superblock::{State, Superblock};
 use crate::image::ImageId;
 use crate::mark::Part;
 use crate::space::{Reserved, SwapSpace};
-use dormouse::blockspace::{self, BlockSpace, Map};
+use dormouse::blockspace::{BlockSpace, Stored};
 use dormouse::engine;
 use dormouse::errno;
 use dormouse::storage::Place;
@@ -130,8 +130,8 @@ struct Recorded {
     label: Text<64>,
 }
 
-/// Reads the block map, and which areas it is made of.
-fn load_map(primary: &Primary) -> Result<(Map, KVec<Recorded>)> {
+/// Begins to read the block map: which areas it is made of.
+fn begin_map(primary: &Primary) -> Result<(Stored, KVec<Recorded>)> {
     let bad = errno::error(errno::EBADMSG);
     let sb = primary.superblock.as_ref().ok_or(bad)?;
     if !sb.storage_private.starts_with(&primary.record.map.0) {
@@ -139,7 +139,7 @@ fn load_map(primary: &Primary) -> Result<(Map, KVec<Recorded>)> {
     }
     let header = &primary.header;
     let mut list = KVec::new();
-    let map = blockspace::load(
+    let stored = Stored::begin(
         &header.device,
         primary.first_map_block(),
         &primary.record.map,
@@ -157,7 +157,7 @@ fn load_map(primary: &Primary) -> Result<(Map, KVec<Recorded>)> {
             Ok(())
         },
     )?;
-    Ok((map, list))
+    Ok((stored, list))
 }
 
 /// Finds the area that `wanted` describes: where it was, or, because devices
@@ -228,68 +228,73 @@ fn member_record(map: ImageId, primary: &Header) -> Record {
     }
 }
 
+/// What becomes of an image, of which `space` has all but the blocks, when its
+/// block map is not to be had for the reason `e`.
+fn without_map(space: SwapSpace, e: Error) -> Result<SwapSpace> {
+    let name = space.parts.first().ok_or(EINVAL)?.header.name();
+    let bad = e == errno::error(errno::EBADMSG);
+    let how = if bad { "is damaged" } else { "cannot be read" };
+    let e = engine::fail(
+        e,
+        format_args!("the block map of the image on {name} {how}"),
+    );
+    // A space without blocks lets the engine give the image up.
+    match bad {
+        true => Ok(space),
+        false => Err(e),
+    }
+}
+
+/// Reads the rest of the block map, now that all areas of `space` are there.
+fn load_map(stored: Stored, space: &SwapSpace) -> Result<BlockSpace> {
+    let mut devices = KVec::new();
+    for part in space.parts.iter() {
+        devices.push(part.header.device.clone(), GFP_KERNEL)?;
+    }
+    let map = stored.load(&devices)?;
+    Ok(BlockSpace::new(devices, map))
+}
+
 /// Opens a complete image: all areas have to be there.
 fn open_complete(primary: Primary) -> Result<SwapSpace> {
-    let (map, list) = match load_map(&primary) {
-        Ok(loaded) => loaded,
-        Err(e) => {
-            let name = primary.header.name();
-            let bad = e == errno::error(errno::EBADMSG);
-            let how = if bad { "is damaged" } else { "cannot be read" };
-            let e = engine::fail(
-                e,
-                format_args!("the block map of the image on {name} {how}"),
-            );
-            // A space without blocks lets the engine give the image up.
-            return if bad { primary.alone() } else { Err(e) };
-        }
+    let begun = begin_map(&primary);
+    let record = member_record(primary.record.map, &primary.header);
+    let mut space = primary.alone()?;
+    let (stored, list) = match begun {
+        Ok(begun) => begun,
+        Err(e) => return without_map(space, e),
     };
-    let chain = primary.first_map_block();
-    let id = primary.record.map;
-    let record = member_record(id, &primary.header);
-    let mut parts = KVec::new();
-    let first = Part {
-        header: primary.header,
-        record: primary.record,
-    };
-    parts.push(first, GFP_KERNEL)?;
-    let mut dead = false;
     for wanted in list.iter().skip(1) {
         let label = &wanted.label;
-        let (member, marked) = find_member(wanted, &list, &parts, record).map_err(|e| {
+        let (member, marked) = find_member(wanted, &list, &space.parts, record).map_err(|e| {
             engine::fail(
                 e,
                 format_args!("swap area {label}, which holds a part of the image, is not there; the image is kept"),
             )
         })?;
         if !marked {
-            dead = true;
+            space.dead = true;
             engine::fail(
                 errno::error(errno::ESTALE),
                 format_args!("swap area {label}, which holds a part of the image, was put to use after it was saved"),
             );
         }
-        parts.push(member, GFP_KERNEL)?;
+        space.parts.push(member, GFP_KERNEL)?;
     }
-    let mut devices = KVec::new();
-    for part in parts.iter() {
-        devices.push(part.header.device.clone(), GFP_KERNEL)?;
+    match load_map(stored, &space) {
+        Ok(blocks) => {
+            space.space = blocks;
+            Ok(space)
+        }
+        Err(e) => without_map(space, e),
     }
-    Ok(SwapSpace {
-        space: BlockSpace::new(devices, map),
-        parts,
-        map: id,
-        chain,
-        dead,
-        _reserved: None,
-    })
 }
 
 /// Opens what is left of an image that is not complete, and takes marks off
 /// that it left: the power may have gone between two of them.
 fn open_rest(primary: Primary) -> Result<SwapSpace> {
-    let (map, list) = match load_map(&primary) {
-        Ok((map, list)) => (Some(map), list),
+    let (stored, list) = match begin_map(&primary) {
+        Ok((stored, list)) => (Some(stored), list),
         // Its blocks were free to be used for something else since.
         Err(_) => (None, KVec::new()),
     };
@@ -307,13 +312,13 @@ fn open_rest(primary: Primary) -> Result<SwapSpace> {
             ),
         }
     }
-    if let Some(map) = map.filter(|_| space.parts.len() == list.len()) {
+    if let Some(stored) = stored.filter(|_| space.parts.len() == list.len()) {
         // The header may still be there, which tells of more marks.
-        let mut devices = KVec::new();
-        for part in space.parts.iter() {
-            devices.push(part.header.device.clone(), GFP_KERNEL)?;
+        match load_map(stored, &space) {
+            Ok(blocks) => space.space = blocks,
+            Err(e) if e == errno::error(errno::ECANCELED) => return Err(e),
+            Err(_) => {}
         }
-        space.space = BlockSpace::new(devices, map);
     }
     if Reserved::any() {
         // A save of this kernel is between two marks itself.

@@ -111,9 +111,13 @@ impl ChainReader {
 
     /// Reads the next map block, and adds its entries to `map`.
     ///
+    /// All map blocks but the last one are full of entries that cannot be joined, as a writer makes
+    /// them: so a chain takes no longer to read than the entries of its map need.
+    ///
     /// # Errors
     ///
-    /// As [`ChainReader::begin`]; [`Error::BadDevice`] or [`Error::BlockRange`] for an entry,
+    /// As [`ChainReader::begin`], [`Error::BadCount`] also for a block that is not full or has
+    /// entries that can be joined; [`Error::BadDevice`] or [`Error::BlockRange`] for an entry,
     /// [`Error::NoRoom`] when `map` is full. `map` is of no use then.
     pub fn block<S: DerefMut<Target = [MapEntry]>>(
         &mut self,
@@ -126,9 +130,14 @@ impl ChainReader {
         if !in_order || link.total != self.total || self.next == 0 {
             return Err(Error::BadOrder);
         }
-        if link.count == 0 || link.count as usize > ENTRIES_PER_BLOCK {
+        let count = link.count as usize;
+        if count == 0 || count > ENTRIES_PER_BLOCK {
             return Err(Error::BadCount);
         }
+        if link.next != 0 && count != ENTRIES_PER_BLOCK {
+            return Err(Error::BadCount);
+        }
+        let before = map.entries().len();
         for _ in 0..link.count {
             let block = r.u64()?;
             let count = r.u32()?;
@@ -144,7 +153,8 @@ impl ChainReader {
             map.append(device, block, count)?;
         }
         r.zeros(r.rest().len())?;
-        if map.total() > self.total {
+        let added = map.entries().len().saturating_sub(before);
+        if added != count || map.total() > self.total {
             return Err(Error::BadCount);
         }
         self.sequence = sequence;

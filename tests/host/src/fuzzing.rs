@@ -235,10 +235,12 @@ pub fn blockmap(data: &[u8]) {
         };
         let device_blocks: Vec<u64> = devices.map(|device| device.blocks).collect();
         let mut map = BlockMap::new(vec![MapEntry::default(); 4 * codec::ENTRIES_PER_BLOCK]);
-        for block in blocks {
+        for (number, block) in (1..).zip(blocks) {
             if chain.next().is_none() || chain.block(block, &mut map).is_err() {
                 break;
             }
+            let full = map.entries().len() == number * codec::ENTRIES_PER_BLOCK;
+            assert!(full || chain.next().is_none());
         }
         let mut linear = 0;
         for entry in map.entries() {

@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dormouse_host::blockmap::codec::{blocks_for, ChainReader, ENTRIES_PER_BLOCK};
+use dormouse_host::blockmap::codec::{
+    self, blocks_for, ChainReader, Device, ENTRIES_PER_BLOCK, ENTRY_BYTES, HEADER_BYTES,
+};
 use dormouse_host::blockmap::{stripe, Area, BlockMap, MapEntry, DEVICES_MAX, STRIPE_BLOCKS};
 use dormouse_host::image::{wire, Error, ImageId, Result, BLOCK};
 use dormouse_host::samples::{self, block_map, map_blocks, DEVICES, ID};
@@ -51,6 +53,16 @@ proptest! {
     #[test]
     fn chain_round_trip(entries in 0u32..600) {
         let map = block_map(entries);
+        let read = read_chain(&map_blocks(&map)).unwrap();
+        prop_assert_eq!(read.entries(), map.entries());
+    }
+
+    #[test]
+    fn any_runs_come_back(runs in vec((0u32..2, 0u64..40, 1u32..9), 1..900)) {
+        let mut map = BlockMap::new(vec![MapEntry::default(); runs.len()]);
+        for &(device, block, count) in &runs {
+            map.append(device, block, count).unwrap();
+        }
         let read = read_chain(&map_blocks(&map)).unwrap();
         prop_assert_eq!(read.entries(), map.entries());
     }
@@ -162,7 +174,10 @@ fn chain_refusals() {
     assert_eq!(broken(300, |c| c[1][16] = 0), Some(Error::OtherImage));
     assert_eq!(broken(300, |c| c.swap(1, 2)), Some(Error::BadOrder));
     // A chain that leads back to itself.
-    assert_eq!(broken(300, |c| c[2][32] = 3), Some(Error::BadOrder));
+    assert_eq!(broken(504, |c| c[2][32] = 3), Some(Error::BadOrder));
+    // A block that is not full in front of others, also of none.
+    assert_eq!(broken(300, |c| c[1][44] = 251), Some(Error::BadCount));
+    assert_eq!(broken(300, |c| c[2][32] = 3), Some(Error::BadCount));
     // The chain ends too early.
     assert_eq!(broken(300, |c| c[1][32] = 0), Some(Error::BadCount));
     assert_eq!(broken(300, |c| c[0][32] = 0), Some(Error::BadCount));
@@ -188,6 +203,71 @@ fn chain_refusals() {
     assert_eq!(broken(3, |c| c[0][112] = 0), Some(Error::BadText));
     assert_eq!(broken(3, |c| c[0][183] = 1), Some(Error::NotZero));
     assert_eq!(broken(3, |c| c[0][4095] = 1), Some(Error::NotZero));
+}
+
+/// A chain of one run of 504 blocks, written as entries of one block each.
+#[test]
+fn entries_that_can_be_joined_are_refused() {
+    let entries = 2 * ENTRIES_PER_BLOCK as u32;
+    let apart = |number: u32| 1000 + 2 * u64::from(number);
+    let joined = |number: u32| 1000 + u64::from(number);
+    let chain = |place: &dyn Fn(u32) -> u64| {
+        let mut map = BlockMap::new(vec![MapEntry::default(); entries as usize]);
+        (0..entries).for_each(|number| map.append(0, apart(number), 1).unwrap());
+        let mut chain = map_blocks(&map);
+        for number in 0..entries {
+            let (block, entry) = (
+                number as usize / ENTRIES_PER_BLOCK,
+                number as usize % ENTRIES_PER_BLOCK,
+            );
+            let at = HEADER_BYTES + entry * ENTRY_BYTES;
+            chain[1 + block][at..at + 8].copy_from_slice(&place(number).to_le_bytes());
+            wire::seal(&mut chain[1 + block], 12).unwrap();
+        }
+        read_chain(&chain).err()
+    };
+    assert_eq!(chain(&apart), None);
+    assert_eq!(chain(&joined), Some(Error::BadCount));
+    // Two of them, at the end of a block and at the beginning of the next one.
+    for pair in [250, 251] {
+        let place = |number| apart(number) - u64::from(number > pair);
+        assert_eq!(chain(&place), Some(Error::BadCount), "{pair}");
+    }
+}
+
+/// What a writer joins, a reader does not find to be joined: also where one entry is as long as it
+/// can be.
+#[test]
+fn long_runs_come_back() {
+    let device = Device {
+        blocks: u64::MAX,
+        ..DEVICES[0]
+    };
+    let mut map = BlockMap::new(vec![MapEntry::default(); 1000]);
+    let mut block = 0;
+    for number in 0..900u32 {
+        let count = [u32::MAX - 5, 3, 10, 1, u32::MAX][number as usize % 5];
+        block += u64::from(number % 7 == 0);
+        map.append(0, block, count).unwrap();
+        block += u64::from(count);
+    }
+    assert!(map.entries().len() > ENTRIES_PER_BLOCK);
+    let mut out = [0; BLOCK];
+    codec::encode_devices(&mut out, &ID, &[device], 1, map.total()).unwrap();
+    let (mut reader, _) = ChainReader::begin(&out, &ID).unwrap();
+    let mut read = BlockMap::new(vec![MapEntry::default(); 1000]);
+    let last = blocks_for(map.entries().len()) as u32 - 1;
+    for sequence in 1..=last {
+        let next = if sequence == last {
+            0
+        } else {
+            u64::from(sequence) + 1
+        };
+        codec::encode_entries(&mut out, &ID, &map, sequence, next).unwrap();
+        reader.block(&out, &mut read).unwrap();
+    }
+    reader.finish(&read).unwrap();
+    assert_eq!(read.entries(), map.entries());
 }
 
 #[test]
@@ -242,16 +322,16 @@ fn map_blocks_are_counted() {
     assert_eq!(blocks_for(ENTRIES_PER_BLOCK + 1), 3);
     let mut out = [0; BLOCK];
     let map = block_map(3);
-    let late = dormouse_host::blockmap::codec::encode_entries(&mut out, &ID, &map, 2, 0);
+    let late = codec::encode_entries(&mut out, &ID, &map, 2, 0);
     assert_eq!(late, Err(Error::BadOrder));
-    let early = dormouse_host::blockmap::codec::encode_entries(&mut out, &ID, &map, 0, 0);
+    let early = codec::encode_entries(&mut out, &ID, &map, 0, 0);
     assert_eq!(early, Err(Error::BadOrder));
     let devices = [samples::DEVICES[0]; DEVICES_MAX + 1];
     for devices in [&devices[..], &[]] {
-        let made = dormouse_host::blockmap::codec::encode_devices(&mut out, &ID, devices, 0, 0);
+        let made = codec::encode_devices(&mut out, &ID, devices, 0, 0);
         assert_eq!(made, Err(Error::BadCount));
     }
-    let full = dormouse_host::blockmap::codec::encode_devices(&mut out, &ID, &devices[1..], 0, 0);
+    let full = codec::encode_devices(&mut out, &ID, &devices[1..], 0, 0);
     assert_eq!(full, Ok(()));
 }
 
