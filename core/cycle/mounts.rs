@@ -314,6 +314,7 @@ pub(super) fn check(engine: &Engine, header: &Header<'_>, trust: Trust) -> Resul
     let mut first = Ok(());
     for was in header.mounted() {
         let uuid = Uuid(was.uuid);
+        let name = Text::<32>::format_plain(format_args!("{}", was.name));
         let now = now(&was).map_err(|e| {
             engine.fail(
                 e,
@@ -335,18 +336,14 @@ pub(super) fn check(engine: &Engine, header: &Header<'_>, trust: Trust) -> Resul
                 pr_notice!(
                     "the filesystem with UUID {} that was on {} is not there, so nobody knows whether it was mounted since the image was saved\n",
                     uuid,
-                    was.name
+                    name
                 );
                 continue;
             }
             doubt => doubt,
         };
         if trust != Trust::All && first.is_ok() {
-            first = Err((
-                uuid,
-                Text::<32>::format(format_args!("{}", was.name)),
-                doubt,
-            ));
+            first = Err((uuid, name, doubt));
         }
     }
     first.map_err(|(uuid, name, doubt)| doubted(engine, &uuid, name.as_str(), &doubt))

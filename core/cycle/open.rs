@@ -14,7 +14,7 @@ use crate::errno;
 use crate::image::commit::Commit;
 use crate::image::header::{self, Header, TransformKind};
 use crate::image::root::{self, Chunk};
-use crate::image::superblock::{State, Superblock};
+use crate::image::superblock::{State, Superblock, REASON_BYTES};
 use crate::image::{self, wire, BLOCK};
 use crate::pipeline::chain::{Ingredient, Recipe};
 use crate::pipeline::io;
@@ -27,6 +27,7 @@ use crate::sys::hibernate;
 use crate::sys::ioq::IoQueue;
 use crate::sys::table::Table;
 use crate::sys::uts;
+use crate::text::Text;
 use crate::transform::Kind;
 use core::fmt::{self, Write};
 use kernel::prelude::*;
@@ -307,7 +308,8 @@ pub fn inspect(place: Place<'_>, out: &mut dyn Write) -> Result {
     }
     if sb.last_errno != 0 {
         let errno = i64::from(sb.last_errno).wrapping_neg();
-        say(out, format_args!("last_failure: {errno} {}\n", sb.reason()))?;
+        let reason = Text::<REASON_BYTES>::format_plain(format_args!("{}", sb.reason()));
+        say(out, format_args!("last_failure: {errno} {reason}\n"))?;
     }
     // The blocks of a place that is in use again may be somebody else's.
     if sb.state.is_image() && signature == Signature::Image {

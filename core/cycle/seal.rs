@@ -8,7 +8,7 @@
 use super::open::Refusal;
 use crate::engine::Engine;
 use crate::errno;
-use crate::image::cipher::params::Params;
+use crate::image::cipher::params::{Params, DESCRIPTION_MAX, HINT_MAX};
 use crate::image::commit::{Commit, TAG_BYTES};
 use crate::image::header::{Header, TransformKind};
 use crate::image::{self, cipher, BLOCK};
@@ -115,8 +115,11 @@ pub(super) fn inspect(area: &[u8], out: &mut dyn Write) -> fmt::Result {
     writeln!(out, "encryptor: {}", found.name)?;
     match Params::decode(found.params) {
         Ok(p) => {
-            writeln!(out, "key: {}:{}", p.key_type.name(), p.description)?;
-            writeln!(out, "hint: {}", p.hint)
+            let description =
+                Text::<DESCRIPTION_MAX>::format_plain(format_args!("{}", p.description));
+            writeln!(out, "key: {}:{description}", p.key_type.name())?;
+            let hint = Text::<HINT_MAX>::format_plain(format_args!("{}", p.hint));
+            writeln!(out, "hint: {hint}")
         }
         Err(why) => writeln!(out, "damaged: {why}"),
     }

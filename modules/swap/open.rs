@@ -151,7 +151,7 @@ fn begin_map(primary: &Primary) -> Result<(Stored, KVec<Recorded>)> {
                 uuid: d.uuid,
                 dev: DevT::new(d.major, d.minor),
                 block: d.signature_block,
-                label: Text::format(format_args!("{}", d.label)),
+                label: Text::format_plain(format_args!("{}", d.label)),
             };
             list.push(recorded, GFP_KERNEL)?;
             Ok(())

@@ -11,7 +11,7 @@ use super::take_off;
 use crate::engine::Engine;
 use crate::errno;
 use crate::image::filesystem::Uuid;
-use crate::image::header::{self, Bystander, Header as ImageHeader, BYSTANDERS_MAX};
+use crate::image::header::{self, Bystander, Header as ImageHeader, BYSTANDERS_MAX, PATH_BYTES};
 use crate::image::superblock::Superblock;
 use crate::image::ImageId;
 use crate::pipeline::io;
@@ -164,7 +164,8 @@ pub(in crate::cycle) fn check(
 ) -> Result<(), Refusal> {
     let id = &header.facts.image_id;
     for was in header.bystanders() {
-        let (path, uuid) = (was.path, Uuid(was.uuid));
+        let path = Text::<PATH_BYTES>::format_plain(format_args!("{}", was.path));
+        let uuid = Uuid(was.uuid);
         let now = match Place::of(&was).now(id) {
             Ok(now) => now,
             Err(e) if e == errno::error(errno::ECANCELED) => {
