@@ -50,6 +50,8 @@ pub enum Fact<'a> {
         level: i32,
         /// A process keeps its metadata.
         external: bool,
+        /// It is being reshaped, or is to go on with that.
+        reshapes: bool,
     },
 }
 
@@ -67,6 +69,8 @@ pub enum Unfit<'a> {
     },
     /// Writes to it wait for a process, which is frozen; reads do not.
     Managed(&'a str),
+    /// It is an array that is being reshaped.
+    Reshaped(&'a str),
     /// What is on it is lost with the power.
     Lost(&'a str),
     /// It keeps more than the data.
@@ -110,6 +114,10 @@ impl fmt::Display for Unfit<'_> {
                 f,
                 "is on an array ({disk}) whose metadata a process keeps (mdmon), which stands still while the image is written"
             ),
+            Unfit::Reshaped(disk) => write!(
+                f,
+                "is on an array ({disk}) that is being reshaped, which goes on while the image is written: wait until that is over (cat /proc/mdstat)"
+            ),
             Unfit::Lost(disk) => {
                 write!(f, "is on {disk}, which is lost when the machine goes down")
             }
@@ -148,6 +156,7 @@ impl<'a> Layer<'a> {
             // After the first write that follows a pause, writes wait until
             // mdmon has noted that.
             Fact::Array { external: true, .. } => Some(Unfit::Managed(disk)),
+            Fact::Array { reshapes: true, .. } => Some(Unfit::Reshaped(disk)),
             Fact::Array { level, .. } => {
                 let what = Keeper::Array(level);
                 (!is_plain_level(level)).then_some(Unfit::Notes { what, disk })
@@ -163,13 +172,22 @@ impl Layer<'_> {
     pub fn moves(&self) -> bool {
         match self.fact {
             Fact::Target { name, .. } => {
-                matches!(name, "cache" | "writecache" | "vdo" | "zoned")
+                matches!(name, "cache" | "clone" | "writecache" | "vdo" | "zoned")
             }
             Fact::Driver { .. } => {
                 self.disk.trim_end_matches(|c: char| c.is_ascii_digit()) == "bcache"
             }
             Fact::Array { .. } => false,
         }
+    }
+
+    /// Whether it is an array that is being reshaped. The thread of md is not
+    /// frozen: data would go on to move, and the place where that is would be noted
+    /// on the members, while the image is written. The resumed system would do it
+    /// again from the older place that it remembers, and take what is there by
+    /// then for what was there before. Any context.
+    pub fn reshapes(&self) -> bool {
+        matches!(self.fact, Fact::Array { reshapes: true, .. })
     }
 }
 

@@ -43,13 +43,20 @@ impl Mounts {
     ///
     /// # Errors
     ///
-    /// `E2BIG` for more than [`MOUNTED_MAX`], with the reason recorded; `ENOMEM`.
+    /// `EBUSY` for one on an array that is being reshaped, `E2BIG` for more than
+    /// [`MOUNTED_MAX`], with the reason recorded; `ENOMEM`.
     pub(super) fn find(engine: &Engine) -> Result<Mounts> {
         let mut numbers = KVec::new();
         for &dev in filesystems::devices()?.iter() {
             let Some(stack) = Stack::answering(dev)? else {
                 continue;
             };
+            if let Some(disk) = stack.reshaping() {
+                return Err(engine.fail(
+                    EBUSY,
+                    format_args!("a mounted filesystem is on {disk}, an array that is being reshaped: that goes on after the snapshot, and the resumed system would do it again from an older place and damage what is there; wait until it is over (cat /proc/mdstat)"),
+                ));
+            }
             if let Some(disk) = stack.moving() {
                 engine.report.warn(format_args!(
                     "a mounted filesystem is on {disk}, which goes on to move data after the snapshot, and that would not be seen: let it write through while you hibernate"

@@ -161,6 +161,7 @@ enum dormouse_layer_kind {
  * @dev: Number of the whole disk.
  * @level: Level of the array, negative for linear.
  * @external: True if a process keeps the metadata of the array.
+ * @reshapes: True if the array is being reshaped, or is to go on with that.
  * @frees_slots: True if the disk forgets the contents of free swap slots.
  * @disk: Name of the disk.
  * @type: Type of the target.
@@ -172,6 +173,7 @@ struct dormouse_layer {
 	u32 dev;
 	s32 level;
 	bool external;
+	bool reshapes;
 	bool frees_slots;
 	char disk[32];
 	char type[32];

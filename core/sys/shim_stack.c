@@ -58,7 +58,11 @@ static void add_disk_layer(struct walk *walk, struct gendisk *disk)
 		layer->frees_slots = disk->fops->swap_slot_free_notify;
 }
 
-/* Adds the type of a target, once a disk: tables may have thousands of targets. */
+/*
+ * Adds the type of a target, once a disk: tables may have thousands of targets.
+ * Whether an array of dm-raid is being reshaped cannot be seen: its mddev is in a
+ * structure that only dm-raid.c knows, and belongs to no disk of md.
+ */
 static void add_target(struct walk *walk, struct gendisk *disk, struct dm_target *target)
 {
 	char variant[sizeof_field(struct dormouse_layer, variant)] = "";
@@ -138,6 +142,8 @@ static void add_array(struct walk *walk, struct gendisk *disk)
 	if (layer) {
 		layer->level = READ_ONCE(mddev->level);
 		layer->external = READ_ONCE(mddev->external);
+		/* Also while it is interrupted: md takes it up again by itself. */
+		layer->reshapes = READ_ONCE(mddev->reshape_position) != MaxSector;
 	}
 }
 

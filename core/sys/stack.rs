@@ -41,6 +41,7 @@ fn layer(raw: &ffi::dormouse_layer) -> Layer<'_> {
         ffi::dormouse_layer_kind_DORMOUSE_LAYER_ARRAY => Fact::Array {
             level: raw.level,
             external: raw.external,
+            reshapes: raw.reshapes,
         },
         _ => Fact::Driver {
             major: DevT(raw.dev).major(),
@@ -107,6 +108,13 @@ impl Stack {
     pub fn moving(&self) -> Option<&str> {
         self.layers()
             .find(|layer| layer.moves())
+            .map(|layer| layer.disk)
+    }
+
+    /// Name of an array in it that is being reshaped. Any context.
+    pub fn reshaping(&self) -> Option<&str> {
+        self.layers()
+            .find(|layer| layer.reshapes())
             .map(|layer| layer.disk)
     }
 

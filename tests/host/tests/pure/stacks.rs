@@ -17,7 +17,22 @@ fn target<'a>(name: &'a str, variant: &'a str) -> Layer<'a> {
 }
 
 fn array(level: i32, external: bool) -> Layer<'static> {
-    let fact = Fact::Array { level, external };
+    let reshapes = false;
+    let fact = Fact::Array {
+        level,
+        external,
+        reshapes,
+    };
+    Layer { disk: "md0", fact }
+}
+
+fn reshaped(level: i32, external: bool) -> Layer<'static> {
+    let reshapes = true;
+    let fact = Fact::Array {
+        level,
+        external,
+        reshapes,
+    };
     Layer { disk: "md0", fact }
 }
 
@@ -153,6 +168,26 @@ fn arrays() {
     }
 }
 
+#[test]
+fn arrays_that_are_reshaped() {
+    for level in [-1, 0, 1, 4, 5, 6, 10] {
+        let layer = reshaped(level, false);
+        assert_eq!(layer.unfit(), Some(Unfit::Reshaped("md0")), "{level}");
+        assert!(!layer.unfit().unwrap().is_still());
+        assert!(layer.reshapes() && reshaped(level, true).reshapes());
+        assert!(!array(level, false).reshapes() && !array(level, true).reshapes());
+    }
+    assert_eq!(reshaped(5, true).unfit(), Some(Unfit::Managed("md0")));
+    assert_eq!(
+        said(reshaped(5, false)),
+        "is on an array (md0) that is being reshaped, which goes on while the image is written: \
+         wait until that is over (cat /proc/mdstat)"
+    );
+    for layer in [disk("md0", 9), target("raid", "raid5_ls")] {
+        assert!(!layer.reshapes(), "{layer:?}");
+    }
+}
+
 proptest! {
     /// A type that is not known is refused, and every reason has room in a sentence.
     #[test]
@@ -171,6 +206,7 @@ fn caches_move_by_themselves() {
     for layer in [
         disk("bcache0", 252),
         target("cache", ""),
+        target("clone", ""),
         target("writecache", ""),
     ] {
         assert!(layer.moves(), "{layer:?}");
