@@ -157,12 +157,17 @@ impl BlockSpace {
     ///
     /// # Errors
     ///
-    /// The first error of a device; all of them are flushed in any case.
+    /// The first error of a device. All others are flushed in any case, but none
+    /// after one that does not answer (`ETIMEDOUT`): the next one may be as silent,
+    /// and tasks are frozen.
     pub fn flush(&self) -> Result {
         let mut result = Ok(());
         for device in self.devices.iter() {
             let flushed = device.flush();
             result = result.and(flushed);
+            if flushed == Err(errno::error(errno::ETIMEDOUT)) {
+                break;
+            }
         }
         result
     }

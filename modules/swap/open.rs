@@ -117,6 +117,7 @@ impl Primary {
             map,
             chain,
             dead,
+            missing: false,
             _reserved: None,
         })
     }
@@ -305,11 +306,14 @@ fn open_rest(primary: Primary) -> Result<SwapSpace> {
     for wanted in list.iter().skip(1) {
         match find_member(wanted, &list, &space.parts, record) {
             Ok((member, _)) => space.parts.push(member, GFP_KERNEL)?,
-            Err(e) => pr_notice!(
-                "swap area {} is not there ({})\n",
-                wanted.label,
-                e.to_errno()
-            ),
+            Err(e) => {
+                space.missing = true;
+                pr_notice!(
+                    "swap area {} is not there ({})\n",
+                    wanted.label,
+                    e.to_errno()
+                );
+            }
         }
     }
     if let Some(stored) = stored.filter(|_| space.parts.len() == list.len()) {

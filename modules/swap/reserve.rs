@@ -310,6 +310,7 @@ fn finish(
         map: id,
         chain: chain.first().copied().ok_or(EINVAL)?,
         dead: false,
+        missing: false,
         _reserved: Some(Reserved::new(slots)),
     })
 }

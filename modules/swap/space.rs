@@ -65,6 +65,8 @@ pub(crate) struct SwapSpace {
     /// Some area was put to use since the image was complete, whatever the
     /// signature of the primary says.
     pub(crate) dead: bool,
+    /// A member is not there, and only the block map tells of it.
+    pub(crate) missing: bool,
     pub(crate) _reserved: Option<Reserved>,
 }
 
@@ -77,11 +79,11 @@ impl SwapSpace {
         self.parts.get(1..).unwrap_or(&[])
     }
 
-    /// Takes the marks off all members; tries all and returns the first
-    /// error. May sleep.
-    pub(crate) fn unmark_members(&self) -> Result {
+    /// Takes the marks off the first `count` members; tries all of these and
+    /// returns the first error. May sleep.
+    fn unmark_first(&self, count: usize) -> Result {
         let mut result = Ok(());
-        for member in self.members() {
+        for member in self.members().iter().take(count) {
             let unmarked = member.unmark_member();
             if let Err(e) = unmarked {
                 let name = member.header.name();
@@ -96,14 +98,25 @@ impl SwapSpace {
         result
     }
 
+    /// Takes the marks off all members; tries all and returns the first
+    /// error. May sleep.
+    fn unmark_members(&self) -> Result {
+        self.unmark_first(self.members().len())
+    }
+
     /// Members first: once the primary says that there is an image, nobody
     /// may use any of them.
     fn mark(&self, bytes: &[u8; superblock::BYTES]) -> Result {
-        for member in self.members() {
+        for (before, member) in self.members().iter().enumerate() {
             if let Err(e) = member.mark_member() {
                 // An image that is there already must not lose the others.
                 if self._reserved.is_some() {
-                    let _ = self.unmark_members();
+                    // After an error the mark may be there; a device that does
+                    // not answer would only be waited for again.
+                    let _ = match e == errno::error(errno::ETIMEDOUT) {
+                        true => self.unmark_first(before),
+                        false => self.unmark_first(before.saturating_add(1)),
+                    };
                 }
                 return Err(e);
             }
@@ -111,20 +124,29 @@ impl SwapSpace {
         self.primary()?.write_primary(bytes, true)
     }
 
-    /// The primary first: from then on there is no image, whatever the
-    /// members say. An empty superblock is only taken off when no member
-    /// needs it any more to be found.
+    /// The primary first: from then on there is no image, whatever the members
+    /// say. So a member that keeps its mark is no error of this: the superblock
+    /// stays, and with it the next boot finds that member, see
+    /// [`heal`](Self::heal).
     fn unmark(&self, bytes: &[u8; superblock::BYTES], state: State) -> Result {
         self.primary()?.write_primary(bytes, false)?;
-        self.unmark_members()?;
-        if state == State::Empty {
-            self.primary()?.clear_primary()?;
+        match self.unmark_members() {
+            Ok(()) => self.clear(state),
+            // It is in the log.
+            Err(_) => Ok(()),
         }
-        Ok(())
     }
 
-    /// Takes marks off that a power cut left on areas without an image.
-    /// May sleep.
+    /// Takes an empty superblock off, unless a member needs it to be found.
+    fn clear(&self, state: State) -> Result {
+        match state == State::Empty && !self.missing {
+            true => self.primary()?.clear_primary(),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes marks off that a power cut, or a device that did not answer, left on
+    /// areas without an image. May sleep.
     ///
     /// # Errors
     ///
@@ -136,10 +158,7 @@ impl SwapSpace {
             return self.unmark(&bytes, sb.state);
         }
         self.unmark_members()?;
-        if sb.state == State::Empty {
-            self.primary()?.clear_primary()?;
-        }
-        Ok(())
+        self.clear(sb.state)
     }
 }
 
