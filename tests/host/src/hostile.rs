@@ -3,21 +3,19 @@
 //! Exports with images that somebody made to exhaust whoever reads them: all seals are right, and
 //! a few bytes stand for much memory, time or disk.
 
-use crate::blockmap::codec::{self, Device};
-use crate::blockmap::{BlockMap, MapEntry};
 use crate::encrypted::{self, Cipher};
 use crate::image::commit::Commit;
 use crate::image::frame::Kind;
 use crate::image::index::{ENTRIES_MAX, KIND_DATA, KIND_FILL};
 use crate::image::root::{self, Chunk};
 use crate::image::superblock::Superblock;
-use crate::image::{ImageId, BLOCK, FRAME_RAW_MAX, PAGES_PER_FRAME};
-use crate::samples::{self, COMMIT_BLOCK};
-use crate::sector::{self, Record, Role};
+use crate::image::{BLOCK, FRAME_RAW_MAX, PAGES_PER_FRAME};
+use crate::samples::COMMIT_BLOCK;
 
 mod chunks;
+mod maps;
 
-use chunks::{device, encoded, export, Chunks, AROUND, RAM_PAGES};
+use chunks::{device, export, Chunks, AROUND, RAM_PAGES};
 
 /// A kind of hostile image.
 pub struct Sort {
@@ -103,7 +101,11 @@ pub const ALL: &[Sort] = &[
     kind("a hint that costs minutes", |_| {
         hinted("argon2id:v=19,m=49152,t=64,p=1")
     }),
-    kind("a block map of one block here and there", block_map).with_seed("block-map"),
+    kind(
+        "a block map of one block here and there",
+        maps::here_and_there,
+    )
+    .with_seed("block-map"),
 ];
 
 /// A byte that pages are full of.
@@ -431,49 +433,4 @@ fn says_too_little(size: usize) -> Vec<u8> {
     commit.index_frames = 1;
     commit.stored_bytes = commit.chunks * 600;
     chunks.export(&["lz4"], commit)
-}
-
-/// A swap area full of map blocks.
-fn block_map(size: usize) -> Vec<u8> {
-    const MAP: ImageId = ImageId(*b"identity of map.");
-    const UUID: [u8; 16] = *b"first swap area.";
-    let blocks = size / BLOCK - 2;
-    let mut map = BlockMap::new(vec![MapEntry::default(); blocks * codec::ENTRIES_PER_BLOCK]);
-    while map.append(0, 2 * map.total(), 1).is_ok() {}
-    let device = Device {
-        uuid: UUID,
-        blocks: 1 << 40,
-        major: 4000,
-        minor: 77,
-        signature_block: 0,
-        private: 0,
-        label: "/dev/first",
-    };
-    let mut out = vec![0; BLOCK];
-    out[1024] = 1;
-    out[1036..1052].copy_from_slice(&UUID);
-    let mut sb = samples::superblock();
-    sb.storage_word0 = 1;
-    sb.storage_private[..16].copy_from_slice(&MAP.0);
-    let record = Record {
-        role: Role::Primary,
-        map: MAP,
-        keep: 0,
-        primary: (4000, 77),
-    };
-    let last = sector::encode(&encoded(&sb), &record, true).expect("possible");
-    out[sector::SECTOR_AT..].copy_from_slice(&last);
-    let mut block = [0; BLOCK];
-    codec::encode_devices(&mut block, &MAP, &[device], 2, map.total()).expect("possible");
-    out.extend(block);
-    for number in 1..=blocks as u32 {
-        let next = if number == blocks as u32 {
-            0
-        } else {
-            u64::from(number) + 2
-        };
-        codec::encode_entries(&mut block, &MAP, &map, number, next).expect("possible");
-        out.extend(block);
-    }
-    out
 }
