@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Exports with images that somebody made to exhaust whoever reads them: all seals are right, and
+//! Exports and swap areas with images that somebody made to exhaust whoever reads them: all seals are right, and
 //! a few bytes stand for much memory, time or disk.
 
 use crate::encrypted::{self, Cipher};
 use crate::image::commit::Commit;
-use crate::image::frame::Kind;
+use crate::image::frame::{self, Kind};
 use crate::image::index::{ENTRIES_MAX, KIND_DATA, KIND_FILL};
 use crate::image::root::{self, Chunk};
 use crate::image::superblock::Superblock;
@@ -106,6 +106,14 @@ pub const ALL: &[Sort] = &[
         maps::here_and_there,
     )
     .with_seed("block-map"),
+    kind(
+        "index of one entry, beside blocks that nobody has",
+        one_entry_far,
+    ),
+    kind(
+        "index of pages here and there, beside blocks that nobody has",
+        here_and_there_far,
+    ),
 ];
 
 /// A byte that pages are full of.
@@ -164,8 +172,34 @@ fn one_entry_believed(size: usize) -> Vec<u8> {
     chunks.export(&["zstd"], commit)
 }
 
+/// The same pages again and again. The commit record counts as many data frames as there would be
+/// for that if each page were another one, and so many bytes for them.
+fn one_entry_far(size: usize) -> Vec<u8> {
+    let raw = payload((0..ENTRIES_MAX).map(|_| (0, PAGES_PER_FRAME as u32, KIND_DATA, 0)));
+    let stored = packed("zstd", &raw);
+    let mut chunks = Chunks::default();
+    while chunks.fits(size, stored.len() + 64) {
+        chunks.push(Kind::Index, &[], raw.len(), &stored);
+    }
+    let mut commit = chunks.commit();
+    let data_frames = commit.index_frames * ENTRIES_MAX as u64;
+    commit.frames += data_frames;
+    commit.data_pages = data_frames * PAGES_PER_FRAME as u64;
+    commit.image_pages = commit.data_pages;
+    commit.stored_bytes += data_frames * frame::HEADER_BYTES as u64;
+    maps::beside_nothing(chunks.export(&["zstd"], commit))
+}
+
 /// Index frames of fill entries; `entries` makes those of a frame from its number.
 fn filled<E: Iterator<Item = Entry>>(size: usize, entries: impl Fn(u64) -> E) -> Vec<u8> {
+    let (chunks, commit) = filled_with(size, entries);
+    chunks.export(&["zstd"], commit)
+}
+
+fn filled_with<E: Iterator<Item = Entry>>(
+    size: usize,
+    entries: impl Fn(u64) -> E,
+) -> (Chunks, Commit) {
     let mut chunks = Chunks::default();
     let mut pages = 0;
     loop {
@@ -181,15 +215,25 @@ fn filled<E: Iterator<Item = Entry>>(size: usize, entries: impl Fn(u64) -> E) ->
     let mut commit = chunks.commit();
     commit.image_pages = pages;
     commit.fill_pages = pages;
-    chunks.export(&["zstd"], commit)
+    (chunks, commit)
 }
 
-/// Every second page, and nothing wrong with that but that there are so many.
+/// Every second page.
+fn second_pages(frame: u64) -> impl Iterator<Item = Entry> {
+    let first = frame * ENTRIES_MAX as u64;
+    (first..first + ENTRIES_MAX as u64).map(|n| (2 * n, 1, KIND_FILL, 7))
+}
+
+/// Nothing is wrong with that but that there are so many.
 fn here_and_there(size: usize) -> Vec<u8> {
-    filled(size, |frame| {
-        let first = frame * ENTRIES_MAX as u64;
-        (first..first + ENTRIES_MAX as u64).map(|n| (2 * n, 1, KIND_FILL, 7))
-    })
+    filled(size, second_pages)
+}
+
+/// The commit record counts as many bytes as would be enough for them.
+fn here_and_there_far(size: usize) -> Vec<u8> {
+    let (chunks, mut commit) = filled_with(size, second_pages);
+    commit.stored_bytes = 1 << 43;
+    maps::beside_nothing(chunks.export(&["zstd"], commit))
 }
 
 /// Runs of zeros, which take no disk in a core; nothing is wrong with them.

@@ -6,6 +6,7 @@ use super::chunks::encoded;
 use crate::blockmap::codec::{self, Device};
 use crate::blockmap::{BlockMap, MapEntry};
 use crate::image::{ImageId, BLOCK};
+use crate::netblock::mark;
 use crate::samples;
 use crate::sector::{self, Record, Role};
 
@@ -65,5 +66,21 @@ pub(super) fn here_and_there(size: usize) -> Vec<u8> {
     while map.append(0, 2 * map.total(), 1).is_ok() {}
     let mut out = header(1);
     out.extend(blocks(&map, 1));
+    out
+}
+
+/// An area with the image of `export`. Its map has more blocks than those, which the area does not
+/// have and nobody reads.
+pub(super) fn beside_nothing(export: Vec<u8>) -> Vec<u8> {
+    let image = (export.len() / BLOCK) as u64 - mark::FIRST_BLOCK;
+    let mut map = BlockMap::new(vec![MapEntry::default(); 2]);
+    map.append(0, mark::FIRST_BLOCK, image as u32)
+        .expect("possible");
+    map.append(0, 1 << 30, u32::MAX).expect("possible");
+    // In front of the image there is room.
+    let mut front = header(1);
+    front.extend(blocks(&map, 1));
+    let mut out = export;
+    out[..front.len()].copy_from_slice(&front);
     out
 }

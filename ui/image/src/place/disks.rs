@@ -4,13 +4,14 @@
 
 #![forbid(unsafe_code)]
 
+use std::iter;
 use std::path::PathBuf;
 
 use super::members::{self, Recorded};
 use super::{Mark, Place};
 use crate::blockmap::codec::{ChainReader, ENTRIES_PER_BLOCK};
 use crate::blockmap::{BlockMap, MapEntry};
-use crate::device::Device;
+use crate::device::{Device, Identity};
 use crate::fault::{At, Fault, Part, Reason};
 use crate::image::{Error, ImageId, BLOCK};
 use crate::netblock::mark;
@@ -40,11 +41,35 @@ fn begin(device: &Device, block: u64, id: &ImageId) -> Result<Begun, Fault> {
     Ok((chain, devices.map(|d| Recorded::of(&d)).collect()))
 }
 
-/// Reads the rest of a map of `devices`, the first of which it is on.
-fn load(mut chain: ChainReader, devices: &[Device]) -> Result<Map, Fault> {
+/// How many blocks `parts` have. What is there twice has them once.
+fn blocks_of<'d>(parts: impl Iterator<Item = &'d Device>) -> u64 {
+    let mut seen: Vec<&Identity> = Vec::new();
+    let mut blocks: u64 = 0;
+    for part in parts {
+        if !seen.contains(&&part.identity) {
+            seen.push(&part.identity);
+            blocks = blocks.saturating_add(part.blocks);
+        }
+    }
+    blocks
+}
+
+/// Checks that `entry` lies in its device, which may be smaller than the map says.
+fn check_inside(entry: &MapEntry, devices: &[Device]) -> Result<(), Error> {
+    let device = devices.get(entry.device as usize).ok_or(Error::BadDevice)?;
+    let end = entry.block.saturating_add(entry.count.into());
+    match end > device.blocks {
+        true => Err(Error::BlockRange),
+        false => Ok(()),
+    }
+}
+
+/// Reads the rest of a map of `devices`, the first of which it is on. The image is in `most` blocks
+/// of them at most: no block belongs to two entries.
+///
+/// Whatever is made room for later is in proportion to the blocks of the map.
+fn load(mut chain: ChainReader, devices: &[Device], most: u64) -> Result<Map, Fault> {
     let device = devices.first().ok_or(damaged(Error::BadDevice))?;
-    // No block belongs to two entries, and a device may be smaller than its map says.
-    let most: u64 = devices.iter().map(|device| device.blocks).sum();
     let mut room = 0;
     let mut map = BlockMap::new(Vec::new());
     // The chain ends: a block is only accepted in its own place in the order.
@@ -56,11 +81,15 @@ fn load(mut chain: ChainReader, devices: &[Device]) -> Result<Map, Fault> {
             map = enlarged(&map, room).at(Part::Map)?;
         }
         chain.block(&block, &mut map).at(Part::Map)?;
-        if map.entries().len() as u64 > most {
+        if map.total() > most {
             return Err(damaged(Error::BadCount));
         }
     }
     chain.finish(&map).at(Part::Map)?;
+    let mut entries = map.entries().iter();
+    entries
+        .try_for_each(|entry| check_inside(entry, devices))
+        .at(Part::Map)?;
     let mut scratch = vec![MapEntry::default(); map.entries().len()];
     map.check_disjoint(&mut scratch).at(Part::Map)?;
     Ok(map)
@@ -97,8 +126,10 @@ impl Disks {
             devices.push(members::find(wanted, &list, members, &id)?);
         }
         let headers = list.iter().map(|recorded| recorded.block).collect();
+        // Of the device below a file, the image has the blocks of the file.
+        let most = blocks_of(iter::once(&place.device).chain(devices.iter().skip(1)));
         Ok(Disks {
-            map: load(chain, &devices)?,
+            map: load(chain, &devices, most)?,
             devices,
             headers,
         })
@@ -206,5 +237,85 @@ impl Space for Disks {
             out = rest;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::NamedTempFile;
+
+    use super::*;
+    use crate::blockmap::codec;
+
+    const ID: ImageId = ImageId(*b"identity of map.");
+
+    /// A map block in front, another one, and `blocks` blocks with them. Runs are device, first block
+    /// and number of blocks; of two devices that are said to be large.
+    fn file(runs: &[(u32, u64, u32)], blocks: usize) -> NamedTempFile {
+        let mut map = BlockMap::new(vec![MapEntry::default(); runs.len()]);
+        for &(device, block, count) in runs {
+            map.append(device, block, count).unwrap();
+        }
+        let said = codec::Device {
+            blocks: 1 << 40,
+            ..codec::Device::default()
+        };
+        let mut block = [0; BLOCK];
+        codec::encode_devices(&mut block, &ID, &[said; 2], 1, map.total()).unwrap();
+        let mut bytes = block.to_vec();
+        codec::encode_entries(&mut block, &ID, &map, 1, 0).unwrap();
+        bytes.extend(block);
+        bytes.resize(blocks * BLOCK, 0);
+        let file = NamedTempFile::new().unwrap();
+        std::fs::write(&file, bytes).unwrap();
+        file
+    }
+
+    fn opened(file: &NamedTempFile) -> Device {
+        Device::open(&file.path().into(), false).unwrap()
+    }
+
+    /// Blocks of the map on the first of `files`, of which there are no more than `most`.
+    fn load(files: [&NamedTempFile; 2], most: u64) -> Result<u64, Error> {
+        let devices = files.map(opened);
+        let (chain, _) = begin(&devices[0], 0, &ID).unwrap();
+        let map = super::load(chain, &devices, most);
+        map.map(|map| map.total())
+            .map_err(|fault| fault.error().unwrap())
+    }
+
+    #[test]
+    fn no_more_blocks_than_there_are() {
+        let other = file(&[(0, 2, 1)], 8);
+        let both = [(0, 2, 6), (1, 2, 6)];
+        let cases: [(&[_], _, _); 6] = [
+            (&both, 16, Ok(12)),
+            // Those of a file on the device.
+            (&both, 12, Ok(12)),
+            (&both, 11, Err(Error::BadCount)),
+            // Blocks behind the end of a device, and at it.
+            (
+                &[(0, 2, 6), (0, 1 << 30, u32::MAX)],
+                16,
+                Err(Error::BadCount),
+            ),
+            (&[(0, 2, 6), (1, 2, 7)], 16, Err(Error::BlockRange)),
+            (&[(0, 2, 6), (0, 7, 1)], 16, Err(Error::Overlap)),
+        ];
+        for (runs, most, expected) in cases {
+            let file = file(runs, 8);
+            assert_eq!(load([&file, &other], most), expected, "{runs:?}");
+        }
+    }
+
+    #[test]
+    fn one_device_counts_once() {
+        let (first, second) = (file(&[(0, 2, 6)], 8), file(&[(0, 2, 6)], 5));
+        let most = |files: &[&NamedTempFile]| {
+            let devices: Vec<_> = files.iter().map(|file| opened(file)).collect();
+            blocks_of(devices.iter())
+        };
+        assert_eq!(most(&[&first, &second]), 13);
+        assert_eq!(most(&[&first, &second, &first, &first]), 13);
     }
 }
