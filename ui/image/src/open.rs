@@ -188,14 +188,18 @@ impl<'s> Opened<'s> {
     ///
     /// # Errors
     ///
-    /// When the root is damaged, a chunk is not possible, or two share a block.
+    /// When the root is damaged, a chunk is not possible, or two share a block;
+    /// [`Error::BadCount`] when all together have not the bytes that the commit record says, which
+    /// room is made for.
     pub fn chunks(&self) -> Result<Chunks<'_>, Fault> {
         let mut blocks = Runs::new(usize::MAX);
         let mut impossible = Ok(());
+        let mut stored: u64 = 0;
         self.root(|part| {
             if impossible.is_ok() {
                 impossible = root::chunks(part, &self.rooms).try_for_each(|chunk| {
                     let chunk = chunk?;
+                    stored = stored.saturating_add(chunk.used.into());
                     let end = chunk.block.saturating_add(chunk.blocks());
                     blocks.add(chunk.block, end).map_err(|_| Error::NoRoom)
                 });
@@ -205,6 +209,9 @@ impl<'s> Opened<'s> {
         blocks
             .all()
             .ok_or(Fault::image(Part::Root, Error::Overlap))?;
+        if stored != self.commit.stored_bytes {
+            return Err(Fault::image(Part::Root, Error::BadCount));
+        }
         Ok(Chunks {
             opened: self,
             parts: Parts::of(self)?,

@@ -7,7 +7,8 @@ use dormouse_host::image::commit::Commit;
 use dormouse_host::image::header::Facts;
 use dormouse_host::image::root::{check_disjoint, chunks, put, Chunk, Range, Space, CHUNKS_MAX};
 use dormouse_host::image::{wire, Error, ImageId, BLOCK, CHUNK_BYTES};
-use dormouse_host::samples;
+use dormouse_host::{reader, samples};
+use dormouse_image::open::Opened;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -275,4 +276,30 @@ fn disjoint_needs_scratch_only_out_of_order() {
     assert_eq!(check([22, 18, 20], 3), Ok(()));
     assert_eq!(check([22, 18, 21], 3), Err(Error::Overlap));
     assert_eq!(check([18, 19, 30], 3), Err(Error::Overlap));
+}
+
+/// Readers make room for what the commit record counts, so there are chunks for all of it.
+#[test]
+fn stored_bytes_are_those_of_the_chunks() {
+    let superblock = samples::superblock();
+    let right = samples::commit().stored_bytes;
+    for (stored_bytes, expected) in [
+        (right, Ok(())),
+        (right - 8, Err(Error::BadCount)),
+        (right + 8, Err(Error::BadCount)),
+    ] {
+        let commit = Commit {
+            stored_bytes,
+            ..samples::commit()
+        };
+        let mut record = [0; BLOCK];
+        commit.encode(&mut record).unwrap();
+        let mut blocks = samples::image_bytes();
+        let at = samples::COMMIT_BLOCK as usize * BLOCK;
+        blocks[at..at + BLOCK].copy_from_slice(&record);
+        let blocks = &blocks[..];
+        let opened = Opened::open(&blocks, superblock.clone()).unwrap();
+        let chunks = opened.chunks().map(drop).map_err(reader::error_of);
+        assert_eq!(chunks, expected, "{stored_bytes}");
+    }
 }
