@@ -18,6 +18,7 @@ mod cuts;
 mod cycles;
 mod flips;
 mod held;
+mod hostile;
 mod stalls;
 
 /// Most cuts or flips that one machine goes through.
@@ -84,12 +85,13 @@ pub struct Counts {
     long: Count,
     kasan: Count,
     sweeps: Count,
+    hostile: Count,
     faults: Faults,
     lost: AtomicU64,
 }
 
 impl Counts {
-    fn kinds(&self) -> [(&'static str, &Count); 10] {
+    fn kinds(&self) -> [(&'static str, &Count); 11] {
         [
             ("combinations", &self.combinations),
             ("power cuts", &self.cuts),
@@ -101,6 +103,7 @@ impl Counts {
             ("long scenarios", &self.long),
             ("with KASAN", &self.kasan),
             ("sweeps of faults", &self.sweeps),
+            ("hostile images", &self.hostile),
         ]
     }
 
@@ -145,6 +148,8 @@ enum Task {
     /// Failures injected into saves, or into loads.
     Saves(Sweep),
     Loads(Sweep),
+    /// Images that were made to exhaust the command. Needs no machine.
+    Hostile,
 }
 
 /// A part of the whole, to be run for itself.
@@ -181,6 +186,7 @@ impl Job {
             Task::Long(scenario) | Task::Kasan(scenario) => scenario.about.to_string(),
             Task::Saves(_) => "failures injected into saves, one after the other".to_string(),
             Task::Loads(_) => "failures injected into loads, one after the other".to_string(),
+            Task::Hostile => "memory and time that hostile images of 64 MiB take".to_string(),
         }
     }
 
@@ -220,6 +226,7 @@ impl Job {
             Task::Long(_) => counts.long.plan(1),
             Task::Kasan(_) => counts.kasan.plan(1),
             Task::Saves(_) | Task::Loads(_) => counts.sweeps.plan(1),
+            Task::Hostile => counts.hostile.plan(1),
         }
     }
 
@@ -245,6 +252,7 @@ impl Job {
                 let result = sweep.loads(lab, &counts.faults);
                 result.map(|()| counts.sweeps.good())
             }
+            Task::Hostile => hostile::run().map(|()| counts.hostile.good()),
         }
     }
 }
@@ -260,6 +268,7 @@ pub fn jobs(n: u64) -> Vec<Job> {
     let mut jobs = vec![
         Job::new("cycles".to_string(), Task::Cycles(n), 0),
         Job::new("held".to_string(), Task::Held(n), 0),
+        Job::new("hostile".to_string(), Task::Hostile, 0),
     ];
     jobs.extend(batches(n).map(|(number, count)| {
         let name = format!("cuts-{number}");
@@ -347,6 +356,7 @@ mod tests {
     #[test]
     fn parts_are_found_by_name() {
         assert_eq!(meant("cycles"), ["cycles"]);
+        assert_eq!(meant("hostile"), ["hostile"]);
         assert_eq!(meant("cuts"), ["cuts-1", "cuts-2"]);
         assert_eq!(meant("stalls"), ["stalls-1", "stalls-2"]);
         assert_eq!(meant("flips").len(), 4);

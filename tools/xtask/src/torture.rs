@@ -17,8 +17,8 @@ pub struct Args {
     /// How many power cuts, flips of each kind, and cycles; from 29 on, all combinations
     #[arg(short, default_value_t = 10)]
     n: u64,
-    /// Only the parts whose name begins with this (cycles, held, cuts, stalls, combinations, flips,
-    /// long, faults, kasan, or more of a name), or the scenario of this name
+    /// Only the parts whose name begins with this (cycles, held, hostile, cuts, stalls,
+    /// combinations, flips, long, faults, kasan, or more of a name), or the scenario of this name
     #[arg(long)]
     only: Option<String>,
     /// Say what there is, run nothing
