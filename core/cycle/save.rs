@@ -395,10 +395,12 @@ impl Save {
             }
             return Some(Marked::Undone(self));
         }
-        if self.unmark_bystanders(engine) && first != next {
-            let _ = self.advance(next);
+        if self.unmark_bystanders(engine) {
+            if first != next {
+                let _ = self.advance(next);
+            }
+            self.space.give_back(FIRST_BLOCK);
         }
-        self.space.give_back(FIRST_BLOCK);
         None
     }
 
@@ -412,9 +414,11 @@ impl Save {
     pub(super) fn unmark(&mut self, engine: &Engine) -> Result {
         let told = self.record(Signature::Own);
         // Without them the image is refused, whoever tries.
-        self.unmark_bystanders(engine);
+        let all_off = self.unmark_bystanders(engine);
         told?;
-        self.space.give_back(FIRST_BLOCK);
+        if all_off {
+            self.space.give_back(FIRST_BLOCK);
+        }
         Ok(())
     }
 
@@ -461,8 +465,9 @@ impl Save {
         }
         sb.advance(State::Consumed)?;
         put_superblock(&*self.space, &mut sb, Signature::Own)?;
-        self.unmark_bystanders(engine);
-        self.space.give_back(FIRST_BLOCK);
+        if self.unmark_bystanders(engine) {
+            self.space.give_back(FIRST_BLOCK);
+        }
         Ok(sb.figures)
     }
 
