@@ -133,7 +133,8 @@ state=
 until [ \"$state\" = write ]; do
 	read -r state < /sys/power/hibernate/state
 done
-echo 2000000 > /proc/sys/vm/min_free_kbytes
+echo 2000000 > /proc/sys/vm/min_free_kbytes && read -r now < /proc/sys/vm/min_free_kbytes
+echo \"keep-back: $now kB\" > /dev/kmsg
 while [ \"$state\" = write ]; do
 	read -r state < /sys/power/hibernate/state
 done
@@ -152,7 +153,17 @@ fn while_writing(lab: &Lab) -> Result<()> {
     vm.run(&format!(
         "until grep -q . {FOLDER}/keep_running; do usleep 50000; done"
     ))?;
-    there_and_back(&mut vm)?;
+    vm.hibernate()?;
+    let log = vm.log()?.lines();
+    let at = |text: &str| log.iter().position(|line| line.contains(text));
+    let (kept, written) = (at("keep-back: "), at("dormouse: saved "));
+    let kept_back = kept.and_then(|at| log.get(at)?.split("keep-back: ").nth(1));
+    let kb = kept_back.and_then(|text| text.strip_suffix(" kB")?.parse::<u64>().ok());
+    ensure!(
+        kept < written && kb.is_some_and(|kb| kb > 200_000),
+        "the free pages were not kept back while the image was written: {kept_back:?}"
+    );
+    resume(&mut vm)?;
     vm.run("kill $(cat /sys/power/hibernate/keep_running)")?;
     vm.assert_clean()
 }

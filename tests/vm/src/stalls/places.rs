@@ -89,7 +89,7 @@ pub fn delays(lab: &Lab) -> Result<()> {
     server.start()?;
     let seq = vm.send("echo disk > /sys/power/state")?;
     super::back(&mut vm, seq, Instant::now(), LONG)?;
-    expect_result(&mut vm, -110, &[&target])?;
+    expect_result(&mut vm, -110, &[&target, "within 4 s"])?;
     vm.run("guest work verify")?;
     server.set_arguments(&["file", "DISK"]);
     server.start()?;

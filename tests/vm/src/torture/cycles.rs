@@ -3,20 +3,14 @@
 //! Many cycles of one guest, each through a power-off.
 
 use anyhow::{ensure, Context, Result};
-use dormouse_vm::Vm;
 
 use super::Counts;
+use crate::cycles::memory_used;
 use crate::steps::there_and_back;
 use crate::Lab;
 
 /// How much more memory may be in use in the end than after the first cycle, in kB.
 const GROWTH: i64 = 2048;
-
-/// Memory in use, in kB. There is no file whose cache could be given up.
-fn used(vm: &mut Vm) -> Result<i64> {
-    let command = "awk '/^MemTotal/ { all = $2 } /^MemFree/ { print all - $2 }' /proc/meminfo";
-    Ok(vm.run(command)?.trim().parse()?)
-}
 
 /// Goes through `count` cycles.
 ///
@@ -33,10 +27,10 @@ pub fn run(lab: &Lab, count: u64, counts: &Counts) -> Result<()> {
             .with_context(|| format!("cycle {number}"))?;
         counts.cycles.good();
         if first.is_none() {
-            first = Some(used(&mut vm)?);
+            first = Some(memory_used(&mut vm)?);
         }
     }
-    let last = used(&mut vm)?;
+    let last = memory_used(&mut vm)?;
     let first = first.unwrap_or(last);
     ensure!(
         last - first < GROWTH,
