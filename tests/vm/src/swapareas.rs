@@ -2,18 +2,22 @@
 
 //! Swap areas with pages of the saved system that hold no part of its image.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{ensure, Context, Result};
 use dormouse_host::image::superblock::{self, State};
 use dormouse_host::image::BLOCK;
+use dormouse_vm::agent::Progress;
 use dormouse_vm::{Hibernated, Vm};
 
 use crate::image::{self, SUPERBLOCK_AT};
 use crate::netblock::servers::Server;
 use crate::power::resume_by;
 use crate::stacks::map_late;
+use crate::stalls::{PATIENCE, REST};
 use crate::steps::{
-    boot_fresh, expect_result, expect_type, get, refused, resume, set, with_program, FIRST_DISK,
-    FOLDER, SMALL_MIB,
+    boot_fresh, clock, expect_result, expect_type, get, refused, resume, set, with_program,
+    FIRST_DISK, FOLDER, SMALL_MIB,
 };
 use crate::{aborts, files, mounts, netblock, Lab, Scenario};
 
@@ -58,6 +62,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "bystander-cut",
         "marks that a power cut leaves in vain are taken off by the next boot",
         cut,
+    ),
+    Scenario::new(
+        "bystander-stalled",
+        "the disk of a swap area beside the image stops in a save: it is waited for once",
+        stalled,
     ),
     Scenario::new(
         "bystander-file",
@@ -384,6 +393,42 @@ fn cut(lab: &Lab) -> Result<()> {
             set(&mut vm, "target", "/dev/vda")?;
         }
     }
+    vm.assert_clean()
+}
+
+fn stalled(lab: &Lab) -> Result<()> {
+    let mut vm = ready(lab)?;
+    set(&mut vm, "io_timeout", &PATIENCE.to_string())?;
+    let from = vm.log()?.len();
+    let seq = vm.send("echo disk > /sys/power/state")?;
+    let soon = Duration::from_secs(120);
+    vm.log()?.wait_for("write: 10%", from, soon)?;
+    // Nothing is asked of it before the image is complete.
+    vm.qmp()?.stop_disk(1)?;
+    match vm.wait(seq, soon, |_| {})? {
+        Progress::Done(output) => ensure!(output.code != 0, "it went well: {output:?}"),
+        other => anyhow::bail!("the save ended in {other:?}"),
+    }
+    let written = vm.log()?.wait_for("write: 100%", from, soon)?;
+    let went_on = vm.log()?.wait_for("Restarting tasks", written, soon)?;
+    let took = clock(&vm, went_on)?.saturating_sub(clock(&vm, written)?);
+    let most = u64::try_from((Duration::from_secs(PATIENCE) + REST).as_millis())?;
+    ensure!(took < most, "tasks stood still for {took} ms");
+    expect_result(
+        &mut vm,
+        -110,
+        &["vdb stands still", "within 4 s (io_timeout)"],
+    )?;
+    vm.qmp()?.throttle(1, 0)?;
+    vm.run("guest work verify")?;
+    let begin = Instant::now();
+    while types(&vm, AWAKE).is_err() && begin.elapsed() < soon {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    types(&vm, AWAKE)?;
+    vm.hibernate()?;
+    types(&vm, WAITING)?;
+    resume(&mut vm)?;
     vm.assert_clean()
 }
 
