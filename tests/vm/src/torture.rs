@@ -362,7 +362,7 @@ mod tests {
         assert_eq!(meant("flips").len(), 4);
         assert_eq!(meant("flips-aes-gcm").len(), 2);
         assert_eq!(meant("combinations-netblock").len(), 3);
-        assert_eq!(meant("nbd-torn"), ["long-nbd-torn"]);
+        assert_eq!(meant("nbd-torn"), ["long-nbd-torn", "kasan-nbd-torn"]);
         assert!(meant("long").len() > 5);
         assert!(meant("faults-loads").len() > 2);
         assert!(meant("kasan").len() > 50);
