@@ -23,6 +23,9 @@ const MOST_MS: u32 = 300_000;
 const LOOK_MS: u32 = 250;
 /// How long to wait for a filesystem that does not thaw.
 const THAW_MS: u32 = 10_000;
+/// How long when a disk was given up already, which may be that of the filesystem: the
+/// machine goes on within 5 s of `io_timeout`, all in all.
+const STALLED_THAW_MS: u32 = 2000;
 
 /// Freezes all filesystems on block devices, which writes all that is dirty.
 /// User tasks are frozen, kernel threads run; may sleep and allocate. After it
@@ -71,7 +74,11 @@ fn busy(engine: &Engine) -> Error {
 /// Thaws what is frozen, and says so if a filesystem remains frozen. Tasks are
 /// thawed; may sleep.
 pub(super) fn thaw(engine: &Engine, held: Frozen) {
-    if let Some(Name { kind, name }) = held.thaw(THAW_MS) {
+    let most_ms = match engine.progress.has_stalled() {
+        true => STALLED_THAW_MS,
+        false => THAW_MS,
+    };
+    if let Some(Name { kind, name }) = held.thaw(most_ms) {
         engine.report.warn(format_args!(
             "the {kind} filesystem on {name} is still frozen, as its device does not answer: whoever writes there waits, and goes on when it does"
         ));

@@ -123,7 +123,7 @@ pub fn file(lab: &Lab) -> Result<()> {
     vm.run("guest work verify && echo more > /other/note && sync /other/note")?;
     DISK.go_on(&mut vm)?;
     vm.run("echo more > /mnt/note && sync")?;
-    vm.set_append(&locators[0]);
+    vm.set_append(&format!("dm.resume={}", locators[2]));
     vm.hibernate()?;
     resume(&mut vm)?;
     vm.run("grep -q more /mnt/note && grep -q more /other/note")?;
