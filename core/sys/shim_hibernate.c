@@ -3,16 +3,18 @@
  * Dormouse: the way in from the kernel's hibernation code, and the way there.
  */
 
+#include <linux/cleanup.h>
 #include <linux/errno.h>
 #include <linux/mutex.h>
 #include <linux/notifier.h>
+#include <linux/sched.h>
 #include <linux/sched/mm.h>
+#include <linux/signal.h>
 #include <linux/string.h>
 #include <linux/suspend.h>
 
 #include "power.h"
 #include "shim.h"
-#include "shim_signal.h"
 
 /* Set while the image operations are registered. */
 static const struct dormouse_hooks *hooks;
@@ -68,11 +70,23 @@ static void set_phase(enum dormouse_phase next)
 }
 
 /*
- * A signal would end waits for a server as if that were lost, and a fatal one
- * keeps threads from being made: those that thaw filesystems or take a mark off
- * later, too. So all hooks but that of the atomic section, which does not wait,
- * hold signals.
+ * Keeps all signals from the task that hibernates, SIGKILL too, and returns which
+ * were kept before. It is not frozen, so they reach it: one would end waits for a
+ * server as if that were lost, and a fatal one keeps threads from being made, those
+ * that thaw filesystems or take a mark off later, too. So all hooks but that of the
+ * atomic section, which does not wait, hold signals; they wait until a hook is over.
  */
+static sigset_t hold_signals(void)
+{
+	sigset_t all, before;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &before);
+	return before;
+}
+
+/* As long as the variable is there, signals are held. */
+DEFINE_CLASS(held_signals, sigset_t, sigprocmask(SIG_SETMASK, &_T, NULL), hold_signals(), void)
 
 static int image_begin(void)
 {

@@ -21,7 +21,6 @@
 #include <net/tcp.h>
 
 #include "shim.h"
-#include "shim_signal.h"
 
 /* How long one call may wait for the other side. */
 #define TICK_MS		250
@@ -99,12 +98,6 @@ out:
 	return err ? ERR_PTR(err) : conn;
 }
 
-/* Nobody else is kept from ending here, or from being frozen. */
-static bool hibernates(void)
-{
-	return current->flags & PF_SUSPEND_TASK;
-}
-
 /**
  * dormouse_sock_connect - Connect to a TCP server.
  * @conn: The connection.
@@ -127,12 +120,8 @@ int dormouse_sock_connect(struct dormouse_sock *conn, const struct dormouse_addr
 		.sin_port = htons(to->port),
 	};
 	unsigned int noio = memalloc_noio_save();
-	bool held = hibernates();
-	sigset_t before;
 	int err;
 
-	if (held)
-		hold_signals(&before);
 	if (to->is_v6) {
 		memcpy(&six.sin6_addr, to->bytes, sizeof(six.sin6_addr));
 		err = kernel_connect(conn->sock, (struct sockaddr *)&six, sizeof(six), 0);
@@ -140,8 +129,6 @@ int dormouse_sock_connect(struct dormouse_sock *conn, const struct dormouse_addr
 		memcpy(&four.sin_addr, to->bytes, sizeof(four.sin_addr));
 		err = kernel_connect(conn->sock, (struct sockaddr *)&four, sizeof(four), 0);
 	}
-	if (held)
-		release_signals(&before);
 	memalloc_noio_restore(noio);
 	/* What a wait that is over is called, the first time and later. */
 	return err == -EINPROGRESS || err == -EALREADY ? -EAGAIN : err;
@@ -165,15 +152,9 @@ ssize_t dormouse_sock_send(struct dormouse_sock *conn, const void *bytes, size_t
 	struct msghdr msg = { .msg_flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0) };
 	struct kvec vec = { .iov_base = (void *)bytes, .iov_len = len };
 	unsigned int noreclaim = memalloc_noreclaim_save();
-	bool held = hibernates();
-	sigset_t before;
 	ssize_t sent;
 
-	if (held)
-		hold_signals(&before);
 	sent = kernel_sendmsg(conn->sock, &msg, &vec, 1, len);
-	if (held)
-		release_signals(&before);
 	memalloc_noreclaim_restore(noreclaim);
 	return sent;
 }
@@ -194,15 +175,9 @@ ssize_t dormouse_sock_receive(struct dormouse_sock *conn, void *bytes, size_t le
 	struct kvec vec = { .iov_base = bytes, .iov_len = len };
 	unsigned int noreclaim = memalloc_noreclaim_save();
 	struct msghdr msg = { .msg_flags = MSG_NOSIGNAL };
-	bool held = hibernates();
-	sigset_t before;
 	ssize_t got;
 
-	if (held)
-		hold_signals(&before);
 	got = kernel_recvmsg(conn->sock, &msg, &vec, 1, len, msg.msg_flags);
-	if (held)
-		release_signals(&before);
 	memalloc_noreclaim_restore(noreclaim);
 	return got;
 }
