@@ -14,6 +14,7 @@
 #include <linux/overflow.h>
 #include <linux/part_stat.h>
 #include <linux/refcount.h>
+#include <linux/rwsem.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -97,7 +98,7 @@ static void collect(struct super_block *sb, void *arg)
 }
 
 /* True for one that nobody holds frozen any more, or we alone, and that is not thawed. */
-static bool is_held(const struct super_block *sb)
+static bool is_held(struct super_block *sb)
 {
 	const struct sb_writers *writers = &sb->s_writers;
 
@@ -263,24 +264,33 @@ bool dormouse_fs_freeze_wait(struct dormouse_fs_freeze *freeze, u32 ms)
 	return wait_for_completion_timeout(&freeze->done, msecs_to_jiffies(ms));
 }
 
-static bool is_frozen(const struct super_block *sb)
+static bool is_frozen(struct super_block *sb)
 {
 	return READ_ONCE(sb->s_writers.frozen) == SB_FREEZE_COMPLETE;
 }
 
-static bool is_being_frozen(const struct super_block *sb)
+static bool is_being_frozen(struct super_block *sb)
 {
 	return READ_ONCE(sb->s_writers.frozen) != SB_UNFROZEN && !is_frozen(sb);
 }
 
-static bool is_not_frozen(const struct super_block *sb)
+/*
+ * A freeze takes the lock before it begins. Who writes in the background has it
+ * as long as the device takes.
+ */
+static bool is_waited_for(struct super_block *sb)
+{
+	return !is_frozen(sb) && rwsem_is_contended(&sb->s_umount);
+}
+
+static bool is_not_frozen(struct super_block *sb)
 {
 	return !is_frozen(sb);
 }
 
 /* Returns the first filesystem that is as @is says, or NULL. */
 static struct super_block *find_super(struct dormouse_fs_freeze *freeze,
-				      bool (*is)(const struct super_block *sb))
+				      bool (*is)(struct super_block *sb))
 {
 	unsigned int i, count;
 
@@ -290,6 +300,12 @@ static struct super_block *find_super(struct dormouse_fs_freeze *freeze,
 		if (freeze->supers[i] && is(freeze->supers[i]))
 			return freeze->supers[i];
 	return NULL;
+}
+
+/* Returns the filesystem that a freeze is waiting for, or NULL. */
+static struct super_block *find_awaited(struct dormouse_fs_freeze *freeze)
+{
+	return find_super(freeze, is_being_frozen) ?: find_super(freeze, is_waited_for);
 }
 
 static bool name_super(const struct super_block *sb, char *type, char *name, size_t size)
@@ -315,7 +331,7 @@ static bool name_super(const struct super_block *sb, char *type, char *name, siz
 bool dormouse_fs_not_frozen(struct dormouse_fs_freeze *freeze, bool all, char *type,
 			    char *name, size_t size)
 {
-	struct super_block *sb = find_super(freeze, all ? is_not_frozen : is_being_frozen);
+	struct super_block *sb = all ? find_super(freeze, is_not_frozen) : find_awaited(freeze);
 
 	return name_super(sb, type, name, size);
 }
@@ -330,7 +346,7 @@ bool dormouse_fs_not_frozen(struct dormouse_fs_freeze *freeze, bool all, char *t
 void dormouse_fs_freeze_progress(struct dormouse_fs_freeze *freeze,
 				 struct dormouse_fs_progress *progress)
 {
-	struct super_block *sb = find_super(freeze, is_being_frozen);
+	struct super_block *sb = find_awaited(freeze);
 	/* Pairs with collect(). */
 	unsigned int i, count = smp_load_acquire(&freeze->count);
 

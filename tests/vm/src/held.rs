@@ -50,6 +50,11 @@ pub const SCENARIOS: &[Scenario] = &[
         stuck::stuck,
     ),
     Scenario::new(
+        "held-written",
+        "the kernel writes to the disk that stands still already: its filesystem is named all the same",
+        stuck::written,
+    ),
+    Scenario::new(
         "held-late",
         "a freeze that was given up freezes nothing more; what is unmounted meanwhile is shut down",
         stuck::late,

@@ -52,6 +52,25 @@ pub fn stuck(lab: &Lab) -> Result<()> {
     vm.assert_clean()
 }
 
+/// The thread that writes dirty pages in the background holds a lock of the filesystem
+/// meanwhile, and the freeze waits for that lock first.
+pub fn written(lab: &Lab) -> Result<()> {
+    let mut vm = busy(lab)?;
+    vm.run(
+        "cd /proc/sys/vm && echo 1 > dirty_expire_centisecs && echo 1 > dirty_writeback_centisecs",
+    )?;
+    // With room for a few small requests it waits in the middle of a file.
+    vm.run("cd /sys/block/vdb/queue && echo 4 > max_sectors_kb && echo 4 > nr_requests")?;
+    vm.run("writer /ext4 over > /dev/null 2>&1 < /dev/null &")?;
+    vm.run("sleep 1")?;
+    let seq = stop_before_the_freeze(&mut vm, &[1])?;
+    refused(&mut vm, seq, "the ext4 filesystem on vdb")?;
+    vm.qmp()?.throttle(1, 0)?;
+    vm.run("killall writer; sleep 1; rm /ext4/big; sync")?;
+    there_and_back(&mut vm)?;
+    vm.assert_clean()
+}
+
 pub fn late(lab: &Lab) -> Result<()> {
     let mut vm = busy(lab)?;
     // An ext4 writes whenever it is frozen.
