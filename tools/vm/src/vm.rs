@@ -3,6 +3,7 @@
 //! A machine: disks that stay, and one boot after the other.
 
 mod build;
+mod fault;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,6 +17,8 @@ use crate::initramfs::{self, Contents};
 use crate::log::Log;
 use crate::qemu::{Display, Options, Qemu};
 use crate::qmp::Qmp;
+
+use fault::Fault;
 
 /// What every kernel is told. Without a check of the timer interrupt: on a busy
 /// host it comes too late, and the guest would panic. With one loop device and
@@ -65,22 +68,6 @@ pub enum Hibernated {
     /// The same QEMU booted again without restoring.
     Restarted,
 }
-
-/// QEMU ended by a signal that nobody here has sent: the signal, and what it said.
-#[derive(Debug)]
-pub struct Crash(String);
-
-impl std::fmt::Display for Crash {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "QEMU crashed while the guest's kernel started ({})",
-            self.0
-        )
-    }
-}
-
-impl std::error::Error for Crash {}
 
 /// A machine with its disks, running or not.
 pub struct Vm {
@@ -156,8 +143,10 @@ impl Vm {
         self.start()?;
         match self.arrive(self.boot_timeout) {
             // Nothing of the guest has happened yet, so nothing is covered up.
-            Err(error) if error.is::<Crash>() => {
+            Err(error) if error.is::<Fault>() => {
                 println!("{error}; QEMU is started again");
+                // Its log is of the fault and of nothing else.
+                self.logs.pop();
                 self.start()?;
                 self.arrive(self.boot_timeout)
             }
@@ -208,17 +197,26 @@ impl Vm {
     ///
     /// # Errors
     ///
-    /// When it does not within `timeout`, or ends; a [`Crash`] when QEMU did so by itself before
-    /// the guest had a first process.
+    /// When it does not within `timeout`, or ends; a [`Fault`] when that is QEMU's own before
+    /// the guest did anything that is tested.
     pub fn arrive(&mut self, timeout: Duration) -> Result<Arrival> {
+        const LOOK: Duration = Duration::from_secs(20);
         let seq = self.next_seq();
+        let deadline = Instant::now() + timeout;
         let qemu = self.running()?;
-        let Some(id) = qemu.agent.find(seq, timeout, &mut Vec::new()) else {
-            let crash = qemu.crash().filter(|_| !qemu.log.contains("Run /init"));
+        let id = loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if let Some(id) = qemu.agent.find(seq, left.min(LOOK), &mut Vec::new()) {
+                break id;
+            }
+            let fault = Fault::of(qemu);
+            if fault.is_none() && left > LOOK && qemu.ended()?.is_none() {
+                continue;
+            }
             let tail = qemu.log.tail(25);
             self.kill();
-            match crash {
-                Some(how) => return Err(Crash(how).into()),
+            match fault {
+                Some(fault) => return Err(fault.into()),
                 None => bail!("the guest did not come up\n{tail}"),
             }
         };
