@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{bail, ensure, Result};
+use anyhow::{bail, ensure, Context, Result};
 use dormouse_vm::{Arrival, Vm};
 
 use super::servers::Server;
@@ -116,12 +116,15 @@ fn went_on_awake(vm: &mut Vm, seq: u64) -> Result<()> {
     Ok(())
 }
 
-/// Notes the time, on no disk, whenever a filesystem has taken something.
+/// Notes, on no disk, from when to when a filesystem has taken something. The freezer may come in
+/// between.
 const NOTER: &str = r#"#!/bin/sh
+read -r begin idle < /proc/uptime
 while echo x >> /held/x; do
-	read -r up idle < /proc/uptime
-	echo "$up" >> /noted
+	read -r end idle < /proc/uptime
+	echo "$begin $end" >> /noted
 	usleep 50000
+	read -r begin idle < /proc/uptime
 done
 "#;
 
@@ -134,13 +137,15 @@ fn held_until_done(vm: &mut Vm, from: usize) -> Result<()> {
     ensure!(done > again + 1000, "it was taken off at once");
     let mut later = 0;
     for line in vm.run("sleep 1; cat /noted")?.lines() {
-        let at = (line.parse::<f64>()? * 1000.0) as u64;
+        let (begin, end) = line.split_once(' ').context("no two times")?;
+        let ms = |text: &str| anyhow::Ok((text.parse::<f64>()? * 1000.0) as u64);
+        let (begin, end) = (ms(begin)?, ms(end)?);
         ensure!(
-            at < again || at + 100 > done,
+            begin < again || end + 100 > done,
             "something was written {} ms before the mark was taken off",
-            done - at
+            done.saturating_sub(end)
         );
-        later += usize::from(at > done);
+        later += usize::from(begin > done);
     }
     ensure!(later > 0, "nothing was written after that");
     Ok(())
