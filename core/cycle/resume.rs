@@ -297,6 +297,16 @@ fn forget(engine: &Engine, space: &Arc<dyn Space>, sb: &mut Superblock) -> Error
     ENODEV
 }
 
+const STOPPED: &str = "loading was stopped on request; the image is kept";
+
+/// Whether a load may go on; see [`Engine::go_on`].
+fn may_go_on(engine: &Engine) -> Result {
+    if engine.progress.abort_requested() {
+        return Err(engine.fail(errno::error(errno::ECANCELED), format_args!("{STOPPED}")));
+    }
+    engine.go_on()
+}
+
 fn refuse(engine: &Engine, space: &Arc<dyn Space>, sb: &mut Superblock, refusal: Refusal) -> Error {
     match refusal {
         Refusal::Kept(e) => e,
@@ -367,13 +377,13 @@ impl Resume {
     /// `EBADMSG` for an image that is damaged, `ENOMEM`, `ECANCELED`, I/O
     /// errors; the reason is recorded.
     pub(super) fn load(&mut self, engine: &Engine) -> Result<bool> {
-        engine.go_on()?;
+        may_go_on(engine)?;
         self.begin(engine)?;
         engine.progress.start(self.described.commit.image_pages);
         let ready = self.make_room().map_err(|e| self.failed(engine, e))?;
         // The page frames for the image may have taken all memory.
         let _scope = Scope::reserves();
-        let loaded = self.load_pages(ready).and_then(|()| engine.go_on());
+        let loaded = self.load_pages(ready).and_then(|()| may_go_on(engine));
         loaded.map_err(|e| self.failed(engine, e))?;
         engine.progress.stop();
         let ns = engine.progress.elapsed_ns();
@@ -425,7 +435,8 @@ impl Resume {
     /// and records that the restore begins: from then on a machine that stops
     /// without a word will not try this image again by itself. That record is
     /// the last thing that can fail, and only then the state is changed here, so
-    /// an attempt that ends before it leaves the state as it was.
+    /// an attempt that ends before it leaves the state as it was, and one that is
+    /// stopped meanwhile writes that over the record.
     fn hand_over(&mut self, engine: &Engine) -> Result {
         let (load_ns, in_place) = (&engine.stats.load_ns, &engine.stats.in_place_pages);
         self.superblock.figures.load_ns = load_ns.get();
@@ -434,6 +445,10 @@ impl Resume {
         let mut begun = self.superblock.clone();
         begun.advance(State::Resuming)?;
         put_superblock(&*self.space(), &mut begun, Signature::Image)?;
+        if let Err(stopped) = may_go_on(engine) {
+            self.superblock.generation = begun.generation;
+            return Err(stopped);
+        }
         self.superblock = begun;
         Ok(())
     }
@@ -476,7 +491,7 @@ impl Resume {
                 condemn(engine, &self.space(), &mut self.superblock);
                 return error;
             }
-            errno::ECANCELED => "loading was stopped on request; the image is kept",
+            errno::ECANCELED => STOPPED,
             _ => "the image could not be loaded; it is kept",
         };
         engine.fail(error, format_args!("{why}"));

@@ -2,8 +2,10 @@
 
 //! Cycles that somebody or something stops half-way.
 
+use std::time::Duration;
+
 use anyhow::{bail, ensure, Context, Result};
-use dormouse_vm::{Hibernated, Vm};
+use dormouse_vm::{Arrival, Hibernated, Vm};
 
 use crate::steps::{
     boot_fresh, expect_result, expect_type, get, prepare, refused, resume, set, there_and_back,
@@ -24,6 +26,11 @@ pub const SCENARIOS: &[Scenario] = &[
         abort_load,
     ),
     Scenario::new(
+        "abort-load-late",
+        "a load is stopped while its last record is written: the image stays as well",
+        abort_load_late,
+    ),
+    Scenario::new(
         "wakeup-events",
         "wakeup events before, while and after the image is written roll the save back",
         wakeup_events,
@@ -40,11 +47,19 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
 ];
 
-/// A program for a task that is kept running: waits for phase $1, tries to
-/// change every setting, and does $2.
+/// How long a slow load and a boot take at most.
+const LONG: Duration = Duration::from_secs(300);
+
+/// A program for a task that is kept running: waits for phase $1, tries to change every setting,
+/// and does $2; or waits for the end of a load (`loaded`), and stops it.
 const WATCH: &str = r#"#!/bin/sh
 cd /sys/power/hibernate
-until read -r now < state && [ "$now" = "$1" ]; do :; done
+until read -r now < state && [ "$now" = "${1%ed}" ]; do :; done
+while [ "$1" = loaded ]; do
+	read -r step done total rest < progress
+	[ "$done" != "$total" ] || [ "$total" = 0 ] || break
+done
+[ "$1" != loaded ] || { echo 1 > abort; exit; }
 : > /tmp/settings
 for setting in enabled=1 compressor=none encryptor=none writer=swap freezer=pm \
 	snapshot=atomic target=auto threads=0 image_size_limit=0 keep_running= start=1 resume=1; do
@@ -149,22 +164,41 @@ fn abort_load(lab: &Lab) -> Result<()> {
     vm.hibernate()?;
     vm.set_append(&format!("{FIRST_DISK} dm.watch=load"));
     boot_fresh(&mut vm)?;
+    settings_were_busy_in_new_system(&mut vm)?;
+    kept_for_the_next(&mut vm)
+}
+
+fn abort_load_late(lab: &Lab) -> Result<()> {
+    let mut vm = sleepy(lab)?;
+    vm.hibernate()?;
+    vm.set_append(&format!("{FIRST_DISK} dm.watch=loaded"));
+    vm.start()?;
+    // A write after a large read waits for a while then.
+    vm.qmp()?.throttle(0, 4_000_000)?;
+    ensure!(
+        vm.arrive(LONG)? == Arrival::Fresh,
+        "it was resumed, though the load was stopped"
+    );
+    kept_for_the_next(&mut vm)
+}
+
+/// Checks that a load was stopped, and that the next boot resumes its image.
+fn kept_for_the_next(vm: &mut Vm) -> Result<()> {
     expect_result(
-        &mut vm,
+        vm,
         -125,
         &["loading was stopped on request; the image is kept"],
     )?;
-    settings_were_busy_in_new_system(&mut vm)?;
-    let image = get(&mut vm, "image")?;
+    let image = get(vm, "image")?;
     ensure!(
         image.contains("state: committed") && image.contains("attempts: 0"),
         "the image is {image}"
     );
-    expect_type(&vm, 0, "swsuspend")?;
+    expect_type(vm, 0, "swsuspend")?;
     vm.power_off()?;
     vm.set_append(FIRST_DISK);
-    resume(&mut vm)?;
-    expect_type(&vm, 0, "swap")?;
+    resume(vm)?;
+    expect_type(vm, 0, "swap")?;
     vm.assert_clean()
 }
 
