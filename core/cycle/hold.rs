@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use crate::errno;
 use crate::patience;
 use crate::sys::filesystems::{self, Freezing, Frozen, Name, Progress};
+use crate::sys::trycell::TryCell;
 use kernel::prelude::*;
 
 /// How long a freeze may take without anything being written, or another
@@ -26,6 +27,9 @@ const THAW_MS: u32 = 10_000;
 /// How long when a disk was given up already, which may be that of the filesystem: the
 /// machine goes on within 5 s of `io_timeout`, all in all.
 const STALLED_THAW_MS: u32 = 2000;
+
+/// The filesystem that a freeze or a thaw was given up for, for the next save.
+static STUCK: TryCell<Option<Name>> = TryCell::new(None);
 
 /// Freezes all filesystems on block devices, which writes all that is dirty.
 /// User tasks are frozen, kernel threads run; may sleep and allocate. After it
@@ -65,10 +69,23 @@ pub(super) fn check(engine: &Engine) -> Result {
 }
 
 fn busy(engine: &Engine) -> Error {
-    engine.fail(
-        EBUSY,
-        format_args!("filesystems could not be frozen: the last attempt still waits for one"),
-    )
+    match STUCK.try_borrow().and_then(|stuck| *stuck) {
+        Some(Name { kind, name }) => engine.fail(
+            EBUSY,
+            format_args!("filesystems could not be frozen: the last attempt still waits for the {kind} filesystem on {name}"),
+        ),
+        None => engine.fail(
+            EBUSY,
+            format_args!("filesystems could not be frozen: the last attempt still waits for one"),
+        ),
+    }
+}
+
+/// Remembers what the next save will have to wait for, or that it is not known.
+fn remember(stuck: Option<Name>) {
+    if let Some(mut cell) = STUCK.try_borrow() {
+        *cell = stuck;
+    }
 }
 
 /// Thaws what is frozen, and says so if a filesystem remains frozen. Tasks are
@@ -78,7 +95,9 @@ pub(super) fn thaw(engine: &Engine, held: Frozen) {
         true => STALLED_THAW_MS,
         false => THAW_MS,
     };
-    if let Some(Name { kind, name }) = held.thaw(most_ms) {
+    let left = held.thaw(most_ms);
+    remember(left);
+    if let Some(Name { kind, name }) = left {
         engine.report.warn(format_args!(
             "the {kind} filesystem on {name} is still frozen, as its device does not answer: whoever writes there waits, and goes on when it does"
         ));
@@ -91,7 +110,9 @@ fn wait(engine: &Engine, freezing: &Freezing) -> Result {
     let mut least = u64::MAX;
     let (mut idle_ms, mut all_ms) = (0u32, 0u32);
     while !freezing.wait(LOOK_MS) {
-        engine.go_on()?;
+        engine
+            .go_on()
+            .inspect_err(|_| remember(freezing.waits_for()))?;
         let now = freezing.progress();
         all_ms = all_ms.saturating_add(LOOK_MS);
         idle_ms = idle_ms.saturating_add(LOOK_MS);
@@ -114,7 +135,9 @@ fn wait(engine: &Engine, freezing: &Freezing) -> Result {
 fn stuck(engine: &Engine, freezing: &Freezing, idle_ms: Option<u32>) -> Error {
     let error = errno::error(errno::ETIMEDOUT);
     let seconds = idle_ms.unwrap_or(0) / 1000;
-    match freezing.waits_for() {
+    let awaited = freezing.waits_for();
+    remember(awaited);
+    match awaited {
         Some(Name { kind, name }) if idle_ms.is_none() => engine.fail(
             error,
             format_args!("the {kind} filesystem on {name} does not come to rest: its device is too slow for what is still to be written; run sync, then hibernate again"),

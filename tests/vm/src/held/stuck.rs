@@ -124,7 +124,11 @@ pub fn thaw(lab: &Lab) -> Result<()> {
     // A save in between would meddle with that.
     let refusal = vm.try_run("echo disk > /sys/power/state")?;
     ensure!(refusal.code != 0, "another save began");
-    expect_result(&mut vm, -16, &["the last attempt still waits for one"])?;
+    expect_result(
+        &mut vm,
+        -16,
+        &["the last attempt still waits for the ext4 filesystem on vdb"],
+    )?;
     vm.qmp()?.throttle(1, 0)?;
     vm.run("echo more > /ext4/more && sync")?;
     set(&mut vm, "keep_running", "")?;
