@@ -289,7 +289,7 @@ pub fn with_place<R>(engine: &Engine, f: impl FnOnce(Place<'_>) -> Result<R>) ->
 ///
 /// I/O errors; what the writer says.
 pub fn inspect(place: Place<'_>, out: &mut dyn Write) -> Result {
-    let (_writer, space) = match find(place) {
+    let (writer, space) = match find(place) {
         Ok(found) => found,
         Err(e) if e == ENODEV => return say(out, format_args!("none\n")),
         Err(e) => return Err(e),
@@ -315,7 +315,8 @@ pub fn inspect(place: Place<'_>, out: &mut dyn Write) -> Result {
     if sb.state.is_image() && signature == Signature::Image {
         let queue = IoQueue::new(2, header::AREA_BYTES)?;
         let mut area = Buf::new(header::AREA_BYTES)?;
-        io::read_all(&space, &queue, sb.header_block, &mut area)?;
+        io::read_all(&space, &queue, sb.header_block, &mut area)
+            .inspect_err(|&e| keep_loaded(&writer, e))?;
         seal::inspect(&area, out).map_err(|_| E2BIG)?;
     }
     Ok(())
@@ -331,13 +332,14 @@ pub fn inspect(place: Place<'_>, out: &mut dyn Write) -> Result {
 /// fails, or what is to be overwritten is not there, in general `EBADMSG`, the
 /// image is gone all the same, and the reason is in the log.
 pub fn erase(place: Place<'_>) -> Result {
-    let (_writer, space) = find(place)?;
+    let (writer, space) = find(place)?;
     let (mut sb, signature) = get_superblock(&*space)?.ok_or(ENODEV)?;
     // Otherwise its blocks may be somebody else's by now.
     let remains = match sb.state.is_image() && signature == Signature::Image {
         true => Remains::of(&space, &sb),
         false => Ok(None),
     };
+    let remains = remains.inspect_err(|&e| keep_loaded(&writer, e));
     let id = sb.image_id;
     retire(&space, &mut sb)?;
     late::erased(&id);
@@ -350,12 +352,21 @@ pub fn erase(place: Place<'_>) -> Result {
     if all_unmarked {
         space.give_back(save::FIRST_BLOCK);
     }
-    overwritten.inspect_err(|e| {
+    overwritten.inspect_err(|&e| {
+        keep_loaded(&writer, e);
         pr_err!(
             "the image is erased, but its header could not be overwritten ({})\n",
             e.to_errno()
         );
     })
+}
+
+/// Keeps the module of `writer` loaded for ever when its storage has not answered in time: a worker
+/// may have been left behind in its code.
+fn keep_loaded(writer: &Pinned<dyn Storage>, error: Error) {
+    if [errno::ETIMEDOUT, errno::ECANCELED].contains(&error.to_errno().wrapping_neg()) {
+        writer.stay_loaded();
+    }
 }
 
 fn say(out: &mut dyn Write, args: fmt::Arguments<'_>) -> Result {
