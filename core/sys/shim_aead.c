@@ -3,7 +3,9 @@
  * Dormouse: authenticated ciphers and HMAC of the crypto API.
  *
  * The cipher may be an asynchronous one, since the fast ones on x86 are: they
- * are waited for. One that allocates memory for a request is not taken.
+ * are waited for. One that allocates memory for a request is not taken. Nor is
+ * one of a device, which is a driver only to the kernel: it may be asleep while
+ * other devices work, or never answer, and nothing could end the wait for it.
  */
 
 #include <crypto/aead.h>
@@ -73,7 +75,8 @@ void dormouse_aead_free(struct dormouse_aead *aead)
  * @tag_len: Bytes of the tag.
  *
  * Context: Process context. May sleep, also to load a module.
- * Return: The cipher without a key or an ERR_PTR(); -ENOENT if there is none.
+ * Return: The cipher without a key or an ERR_PTR(); -ENOENT if there is none that
+ * runs on a processor.
  */
 struct dormouse_aead *dormouse_aead_new(const char *name, size_t len_max, size_t bound_max,
 					u32 tag_len)
@@ -86,7 +89,8 @@ struct dormouse_aead *dormouse_aead_new(const char *name, size_t len_max, size_t
 	if (!aead)
 		return ERR_PTR(-ENOMEM);
 
-	aead->tfm = crypto_alloc_aead(name, 0, CRYPTO_ALG_ALLOCATES_MEMORY);
+	aead->tfm = crypto_alloc_aead(name, 0, CRYPTO_ALG_ALLOCATES_MEMORY |
+					       CRYPTO_ALG_KERN_DRIVER_ONLY);
 	if (IS_ERR(aead->tfm)) {
 		ret = PTR_ERR(aead->tfm);
 		kfree(aead);
