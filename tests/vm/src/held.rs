@@ -16,10 +16,11 @@ use dormouse_vm::{Disk, Hibernated, Output, Vm};
 use crate::files::host;
 use crate::stalls::{Brake, PATIENCE};
 use crate::steps::{
-    expect_result, expect_type, prepare, resume, set, there_and_back, with_program, FOLDER,
+    expect_result, expect_type, prepare, resume, set, there_and_back, with_program,
 };
 use crate::{image, Lab, Scenario};
 
+mod behind;
 mod stuck;
 
 /// The scenarios of this file.
@@ -77,7 +78,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario::new(
         "written-behind",
         "a kept process that writes to the disk of a filesystem: the image is given up, and both are named",
-        behind,
+        behind::behind,
     ),
 ];
 
@@ -481,54 +482,5 @@ fn both_stuck(lab: &Lab) -> Result<()> {
         "of {before} kB that were free {after} kB are left"
     );
     there_and_back(&mut vm)?;
-    vm.assert_clean()
-}
-
-/// Hibernates while a process that is kept running writes byte `at` of the disk with the ext4 over
-/// and over: the image is given up for the reason `what`, and the process named.
-fn given_up_for(vm: &mut Vm, at: u32, what: &str) -> Result<()> {
-    // Not before devices work again: the kernel cannot take a processor down with a request
-    // waiting there.
-    vm.run(&format!(
-        "sh -c 'while :; do grep -q write {FOLDER}/state && \
-         printf x | dd of=/dev/vdb bs=1 seek={at} conv=notrunc,fsync 2> /dev/null; \
-         usleep 50000; done' > /dev/null 2>&1 & echo $! > /writer.pid"
-    ))?;
-    vm.run(&format!("cat /writer.pid > {FOLDER}/keep_running"))?;
-    match vm.hibernate_by("echo disk > /sys/power/state")? {
-        Hibernated::Returned(output) => ensure!(output.code != 0, "it came back without an error"),
-        other => bail!("the image was not given up: {other:?}"),
-    }
-    let pid = vm.run("cat /writer.pid")?;
-    let name = format!("kept running were {} (", pid.trim());
-    expect_result(vm, -116, &[what, &name])?;
-    expect_type(vm, 0, "swap")?;
-    vm.run("guest work verify && kill $(cat /writer.pid)")?;
-    vm.run(&format!("echo > {FOLDER}/keep_running"))?;
-    Ok(())
-}
-
-fn behind(lab: &Lab) -> Result<()> {
-    let mut vm = busy(lab)?;
-    // The boot block, which the filesystem leaves alone.
-    given_up_for(&mut vm, 0, "bytes were written to vdb")?;
-    // Where nobody counts, it is seen from the superblock: how often that was mounted.
-    vm.run("echo 0 > /sys/block/vdb/queue/iostats")?;
-    let what = "the filesystem on vdb is not as it was at the snapshot";
-    given_up_for(&mut vm, 1024 + 52, what)?;
-    ensure!(
-        vm.log()?.contains("what is written to vdb is not counted"),
-        "nothing is said of iostats"
-    );
-    vm.run("echo 1 > /sys/block/vdb/queue/iostats")?;
-    // One that only wants to is held.
-    vm.run("sh -c 'while :; do echo x >> /ext4/log; usleep 10000; done' & echo $! > /writer.pid")?;
-    vm.run(&format!("cat /writer.pid > {FOLDER}/keep_running"))?;
-    there_and_back(&mut vm)?;
-    let before = vm.run("wc -l < /ext4/log")?;
-    until(
-        &mut vm,
-        &format!("test $(wc -l < /ext4/log) -gt {}", before.trim()),
-    )?;
     vm.assert_clean()
 }
