@@ -8,8 +8,9 @@ use anyhow::{bail, ensure, Context, Result};
 use dormouse_vm::Vm;
 
 use super::{How, What};
+use crate::netblock::servers::Server;
 use crate::steps::{set, FOLDER, SMALL_MIB};
-use crate::{encryption, Lab};
+use crate::{encryption, netblock, Lab};
 
 /// Where failures are set up.
 const INJECT: &str = "/sys/kernel/debug";
@@ -53,13 +54,19 @@ fn watched(vm: Vm, append: &str) -> Vm {
     programs.fold(vm, |vm, (path, text)| vm.file(path, 0o755, *text))
 }
 
-/// A guest that is ready for failures.
-pub fn ready(lab: &Lab, how: How) -> Result<Vm> {
-    let vm = watched(lab.vm().mem(SMALL_MIB), "resume=/dev/vda printk.devkmsg=on").file(
-        "/etc/passphrase",
-        0o600,
-        "a long tale\n",
-    );
+/// A guest that is ready for failures, and the server that it needs.
+pub fn ready(lab: &Lab, how: How) -> Result<(Vm, Option<Server>)> {
+    let server = match how.writer {
+        "netblock" => Some(Server::qemu("256M", &["--shared=8"])?),
+        _ => None,
+    };
+    let vm = lab.vm().mem(SMALL_MIB);
+    let vm = match server {
+        Some(_) => vm.network().append(netblock::STATIC),
+        None => vm,
+    };
+    let vm = watched(vm, "resume=/dev/vda printk.devkmsg=on");
+    let vm = vm.file("/etc/passphrase", 0o600, "a long tale\n");
     let vm = vm.swap_disk("256M")?.disk("320M")?;
     let mut vm = vm.swap_disk("64M")?;
     vm.get_disk(1)?.mkfs()?;
@@ -81,9 +88,12 @@ pub fn ready(lab: &Lab, how: How) -> Result<Vm> {
         set(&mut vm, "writer", "file")?;
         set(&mut vm, "target", "/mnt/image")?;
     }
+    if let Some(server) = &server {
+        netblock::choose(&mut vm, &server.target())?;
+    }
     set(&mut vm, "enabled", "1")?;
     arm(&mut vm)?;
-    Ok(vm)
+    Ok((vm, server))
 }
 
 /// Lets failures happen to what the core asks for, once there are any.
