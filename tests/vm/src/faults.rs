@@ -205,10 +205,24 @@ pub fn saves(n: u64) -> Vec<Sweep> {
     all
 }
 
-/// Sweeps over loads.
+/// Sweeps over loads, which ask for less than saves: the steps are smaller.
 pub fn loads(n: u64) -> Vec<Sweep> {
-    let can = |sweep: &Sweep| sweep.how.can_load_again();
-    saves(n).into_iter().filter(can).collect()
+    let mut all = Vec::new();
+    for how in HOW.into_iter().filter(How::can_load_again) {
+        for (what, step) in [
+            (What::Task, 1),
+            (What::Slab, 128),
+            (What::Pages, 4),
+            (What::Requests, 32 << 10),
+        ] {
+            all.push(Sweep {
+                how,
+                what,
+                numbers: (1, 20 * n * step, step),
+            });
+        }
+    }
+    all
 }
 
 /// Few of each, for a look at all of it.
@@ -402,7 +416,7 @@ impl Sweep {
         vm.finish(LONG)?;
         ensure!(vm.boot()? == Arrival::Fresh, "it was resumed unasked");
         guest::arm(vm)?;
-        guest::leave_out_frames(vm, self.what == What::Task)?;
+        guest::leave_out_frames(vm, matches!(self.what, What::Task | What::Pages))?;
         let from = vm.log()?.len();
         vm.send(&format!("loads {} {next} {to} {step}", self.what))?;
         match vm.wait(hibernating, LONG * 6, |_| {})? {
