@@ -173,8 +173,12 @@ fn abort_load_late(lab: &Lab) -> Result<()> {
     vm.hibernate()?;
     vm.set_append(&format!("{FIRST_DISK} dm.watch=loaded"));
     vm.start()?;
-    // A write after a large read waits for a while then.
-    vm.qmp()?.throttle(0, 4_000_000)?;
+    // A write after a large read waits for a moment then, and here until it is to be stopped.
+    vm.qmp()?.throttle(0, 2_000_000)?;
+    vm.log()?.wait_for("load: 100%", 0, LONG)?;
+    vm.qmp()?.stop_disk(0)?;
+    vm.log()?.wait_for("load: asked to stop", 0, LONG)?;
+    vm.qmp()?.throttle(0, 0)?;
     ensure!(
         vm.arrive(LONG)? == Arrival::Fresh,
         "it was resumed, though the load was stopped"
