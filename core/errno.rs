@@ -30,6 +30,8 @@ pub const ECONNREFUSED: i32 = 111;
 pub const ECONNRESET: i32 = 104;
 /// The network is down.
 pub const ENETDOWN: i32 = 100;
+/// The network has no memory for it.
+pub const ENOBUFS: i32 = 105;
 /// No way leads to an address.
 pub const ENETUNREACH: i32 = 101;
 /// Nobody answers on the way to an address.

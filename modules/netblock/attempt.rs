@@ -59,6 +59,15 @@ pub(crate) fn reason(server: &Server, failure: Failure) -> (Error, Option<Text<S
         Failure::Lost(e) if e == EPIPE || e == errno::error(errno::ECONNRESET) => {
             (e, say(format_args!("the server closes the connection")))
         }
+        Failure::Lost(e) if no_memory(e) => {
+            let number = e.to_errno();
+            let why = say(format_args!("there was no memory to talk to it ({number})"));
+            (ENOMEM, why)
+        }
+        Failure::Lost(e) if !no_network(e) && !is_silence(e) => {
+            let number = e.to_errno();
+            (e, say(format_args!("the connection failed ({number})")))
+        }
         Failure::Lost(e) => {
             let seconds = server.timeout_ms / 1000;
             let number = e.to_errno();
@@ -87,6 +96,17 @@ pub(crate) fn reason(server: &Server, failure: Failure) -> (Error, Option<Text<S
             say(format_args!("the server answered with error {error}")),
         ),
     }
+}
+
+/// Whether this machine lacks memory for a connection; a socket without it says that
+/// there are too many files.
+fn no_memory(e: Error) -> bool {
+    e == ENOMEM || e == ENFILE || e == errno::error(errno::ENOBUFS)
+}
+
+/// Whether nothing came in time.
+fn is_silence(e: Error) -> bool {
+    e == EAGAIN || e == errno::error(errno::ETIMEDOUT)
 }
 
 /// Whether waiting for the network to come up is all that can be done: there

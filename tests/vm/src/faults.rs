@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use dormouse_vm::agent::Progress;
@@ -341,6 +341,7 @@ impl Sweep {
     fn save(&self, vm: &mut Vm, number: u64, before: &Said, counts: &Faults) -> Result<bool> {
         let from = vm.log()?.len();
         let what = self.what;
+        let begin = Instant::now();
         let said = vm.run(&format!(
             "inject {what} {number} disk /sys/power/state; echo save {number} done > /dev/kmsg"
         ))?;
@@ -365,6 +366,11 @@ impl Sweep {
         } else {
             ensure!(said.left == 0, "it failed by itself: {said:?}");
             ensure!(said.has_reason(), "it failed without a reason: {said:?}");
+            // The server of the image answers all the time.
+            ensure!(
+                !said.result.contains("no answer within 60 s") || begin.elapsed().as_secs() > 59,
+                "nobody has waited that long: {said:?}"
+            );
         }
         vm.run("guest work verify")?;
         if injected {
