@@ -18,8 +18,11 @@ use crate::steps::{expect_type, get};
 use crate::{Kernel, Lab, Scenario};
 
 mod guest;
+mod sweeps;
 
 use guest::Said;
+use sweeps::HOW;
+pub use sweeps::{loads, saves, How, Sweep, What};
 
 /// The scenarios of this file.
 pub const SCENARIOS: &[Scenario] = &[
@@ -93,136 +96,6 @@ impl fmt::Display for Faults {
             load(&self.reports)
         )
     }
-}
-
-/// What fails in a sweep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
-    /// Whatever the task that hibernates asks for, but page frames of the image.
-    Task,
-    /// A small allocation of any task; numbers are bytes.
-    Slab,
-    /// An allocation of pages of any task; numbers are pages.
-    Pages,
-    /// A request to a disk of any task; numbers are bytes.
-    Requests,
-}
-
-impl fmt::Display for What {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            What::Task => "task",
-            What::Slab => "failslab",
-            What::Pages => "fail_page_alloc",
-            What::Requests => "fail_make_request",
-        })
-    }
-}
-
-/// Where images are kept, and how they are made.
-#[derive(Clone, Copy, Debug)]
-pub struct How {
-    /// Compressor.
-    pub compressor: &'static str,
-    /// Encryptor.
-    pub encryptor: &'static str,
-    /// Writer: `swap`, `file` on ext4, or `netblock` with a server of the host.
-    pub writer: &'static str,
-}
-
-impl How {
-    const fn new(compressor: &'static str, encryptor: &'static str, writer: &'static str) -> How {
-        How {
-            compressor,
-            encryptor,
-            writer,
-        }
-    }
-
-    /// Whether another boot can load such an image by itself.
-    pub fn can_load_again(&self) -> bool {
-        self.writer == "swap" && self.encryptor == "none"
-    }
-}
-
-impl fmt::Display for How {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.compressor, self.encryptor, self.writer)
-    }
-}
-
-/// The ways that sweeps go.
-pub const HOW: [How; 5] = [
-    How::new("lz4", "none", "swap"),
-    How::new("zstd", "none", "swap"),
-    How::new("lzo", "aes-gcm", "swap"),
-    How::new("none", "chacha20-poly1305", "file"),
-    How::new("lz4", "none", "netblock"),
-];
-
-/// Failures that one machine goes through.
-#[derive(Clone, Copy, Debug)]
-pub struct Sweep {
-    /// Where images are, and how they are made.
-    pub how: How,
-    /// What fails.
-    pub what: What,
-    /// The first number, the last one, and the distance from one to the next.
-    pub numbers: (u64, u64, u64),
-}
-
-impl fmt::Display for Sweep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.what, self.how)
-    }
-}
-
-/// Sweeps over saves, for torture with `-n` of this.
-pub fn saves(n: u64) -> Vec<Sweep> {
-    let mut all = Vec::new();
-    for how in HOW {
-        all.push(Sweep {
-            how,
-            what: What::Task,
-            numbers: (1, 20 * n, 1),
-        });
-        for (what, step) in [
-            (What::Slab, 1 << 10),
-            (What::Pages, 512),
-            (What::Requests, 128 << 10),
-        ] {
-            // No disk gets a request from the core then.
-            if what == What::Requests && how.writer == "netblock" {
-                continue;
-            }
-            all.push(Sweep {
-                how,
-                what,
-                numbers: (1, 4 * n * step, step),
-            });
-        }
-    }
-    all
-}
-
-/// Sweeps over loads, which ask for less than saves: the steps are smaller.
-pub fn loads(n: u64) -> Vec<Sweep> {
-    let mut all = Vec::new();
-    for how in HOW.into_iter().filter(How::can_load_again) {
-        for (what, step) in [
-            (What::Task, 1),
-            (What::Slab, 128),
-            (What::Pages, 4),
-            (What::Requests, 32 << 10),
-        ] {
-            all.push(Sweep {
-                how,
-                what,
-                numbers: (1, 20 * n * step, step),
-            });
-        }
-    }
-    all
 }
 
 /// Few of each, for a look at all of it.
