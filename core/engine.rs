@@ -62,6 +62,9 @@ impl<T: ?Sized> From<Option<Pinned<T>>> for Choice<T> {
     }
 }
 
+/// What is said of a load that somebody has stopped.
+pub(crate) const LOAD_STOPPED: &str = "loading was stopped on request; the image is kept";
+
 /// What the user chose.
 pub struct Settings {
     /// Whether the kernel's own triggers use Dormouse.
@@ -279,10 +282,11 @@ impl Engine {
     /// `ETIMEDOUT` when its storage was given up.
     pub fn go_on(&self) -> Result {
         if self.progress.abort_requested() {
-            return Err(self.fail(
-                errno::error(errno::ECANCELED),
-                format_args!("stopped on request"),
-            ));
+            let why = match self.progress.step() {
+                Step::Load => LOAD_STOPPED,
+                _ => "stopped on request",
+            };
+            return Err(self.fail(errno::error(errno::ECANCELED), format_args!("{why}")));
         }
         match self.progress.has_stalled() {
             false => Ok(()),

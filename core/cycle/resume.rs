@@ -6,7 +6,7 @@
 
 use super::open::{self, Described, Refusal};
 use super::{bystanders, get_superblock, passed, plan, put_superblock, retire, room};
-use crate::engine::{Engine, ResumeRequest};
+use crate::engine::{Engine, ResumeRequest, LOAD_STOPPED};
 use crate::errno;
 use crate::image::superblock::{State, Superblock};
 use crate::image::CHUNK_BYTES;
@@ -297,16 +297,6 @@ fn forget(engine: &Engine, space: &Arc<dyn Space>, sb: &mut Superblock) -> Error
     ENODEV
 }
 
-const STOPPED: &str = "loading was stopped on request; the image is kept";
-
-/// Whether a load may go on; see [`Engine::go_on`].
-fn may_go_on(engine: &Engine) -> Result {
-    if engine.progress.abort_requested() {
-        return Err(engine.fail(errno::error(errno::ECANCELED), format_args!("{STOPPED}")));
-    }
-    engine.go_on()
-}
-
 fn refuse(engine: &Engine, space: &Arc<dyn Space>, sb: &mut Superblock, refusal: Refusal) -> Error {
     match refusal {
         Refusal::Kept(e) => e,
@@ -377,13 +367,13 @@ impl Resume {
     /// `EBADMSG` for an image that is damaged, `ENOMEM`, `ECANCELED`, I/O
     /// errors; the reason is recorded.
     pub(super) fn load(&mut self, engine: &Engine) -> Result<bool> {
-        may_go_on(engine)?;
+        engine.go_on()?;
         self.begin(engine)?;
         engine.progress.start(self.described.commit.image_pages);
         let ready = self.make_room().map_err(|e| self.failed(engine, e))?;
         // The page frames for the image may have taken all memory.
         let _scope = Scope::reserves();
-        let loaded = self.load_pages(ready).and_then(|()| may_go_on(engine));
+        let loaded = self.load_pages(ready).and_then(|()| engine.go_on());
         loaded.map_err(|e| self.failed(engine, e))?;
         engine.progress.stop();
         let ns = engine.progress.elapsed_ns();
@@ -445,7 +435,7 @@ impl Resume {
         let mut begun = self.superblock.clone();
         begun.advance(State::Resuming)?;
         put_superblock(&*self.space(), &mut begun, Signature::Image)?;
-        if let Err(stopped) = may_go_on(engine) {
+        if let Err(stopped) = engine.go_on() {
             self.superblock.generation = begun.generation;
             return Err(stopped);
         }
@@ -491,7 +481,7 @@ impl Resume {
                 condemn(engine, &self.space(), &mut self.superblock);
                 return error;
             }
-            errno::ECANCELED => STOPPED,
+            errno::ECANCELED => LOAD_STOPPED,
             _ => "the image could not be loaded; it is kept",
         };
         engine.fail(error, format_args!("{why}"));
