@@ -21,6 +21,7 @@
 #include <net/tcp.h>
 
 #include "shim.h"
+#include "shim_thread.h"
 
 /* How long one call may wait for the other side. */
 #define TICK_MS		250
@@ -40,6 +41,12 @@
 struct dormouse_sock {
 	struct socket *sock;
 };
+
+/* A signal that is held ends no connection: the call is made again, as after a tick. */
+static int unless_hushed(int err)
+{
+	return (err == -EINTR || err == -ERESTARTSYS) && dormouse_hush() ? -EAGAIN : err;
+}
 
 static void prepare(struct sock *sk, u32 timeout_ms)
 {
@@ -122,6 +129,7 @@ int dormouse_sock_connect(struct dormouse_sock *conn, const struct dormouse_addr
 	unsigned int noio = memalloc_noio_save();
 	int err;
 
+	dormouse_hush();
 	if (to->is_v6) {
 		memcpy(&six.sin6_addr, to->bytes, sizeof(six.sin6_addr));
 		err = kernel_connect(conn->sock, (struct sockaddr *)&six, sizeof(six), 0);
@@ -131,7 +139,7 @@ int dormouse_sock_connect(struct dormouse_sock *conn, const struct dormouse_addr
 	}
 	memalloc_noio_restore(noio);
 	/* What a wait that is over is called, the first time and later. */
-	return err == -EINPROGRESS || err == -EALREADY ? -EAGAIN : err;
+	return err == -EINPROGRESS || err == -EALREADY ? -EAGAIN : unless_hushed(err);
 }
 
 /**
@@ -154,9 +162,10 @@ ssize_t dormouse_sock_send(struct dormouse_sock *conn, const void *bytes, size_t
 	unsigned int noreclaim = memalloc_noreclaim_save();
 	ssize_t sent;
 
+	dormouse_hush();
 	sent = kernel_sendmsg(conn->sock, &msg, &vec, 1, len);
 	memalloc_noreclaim_restore(noreclaim);
-	return sent;
+	return sent < 0 ? unless_hushed(sent) : sent;
 }
 
 /**
@@ -177,9 +186,10 @@ ssize_t dormouse_sock_receive(struct dormouse_sock *conn, void *bytes, size_t le
 	struct msghdr msg = { .msg_flags = MSG_NOSIGNAL };
 	ssize_t got;
 
+	dormouse_hush();
 	got = kernel_recvmsg(conn->sock, &msg, &vec, 1, len, msg.msg_flags);
 	memalloc_noreclaim_restore(noreclaim);
-	return got;
+	return got < 0 ? unless_hushed(got) : got;
 }
 
 /**

@@ -12,9 +12,11 @@
 #include <linux/refcount.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "shim.h"
+#include "shim_thread.h"
 
 /**
  * struct dormouse_thread - A kernel thread.
@@ -48,6 +50,48 @@ static int thread_main(void *data)
 }
 
 /**
+ * dormouse_hush - Keep a fatal signal from ending waits, where signals are held.
+ *
+ * One that another thread of the process gets is passed on to all of them, whatever
+ * they hold, and wakes them. It waits for the end of the hook after this.
+ *
+ * Context: Process context.
+ * Return: True where signals are held.
+ */
+bool dormouse_hush(void)
+{
+	if (!sigismember(&current->blocked, SIGKILL))
+		return false;
+	spin_lock_irq(&current->sighand->siglock);
+	recalc_sigpending();
+	spin_unlock_irq(&current->sighand->siglock);
+	return true;
+}
+
+/**
+ * dormouse_run - Make a kernel thread and let it run.
+ * @main: What it does.
+ * @data: Argument of @main.
+ * @name: Its name.
+ *
+ * Where signals are held, none keeps the thread from being made.
+ *
+ * Context: Process context. May sleep.
+ * Return: The thread, or an ERR_PTR(); then @main is not called.
+ */
+struct task_struct *dormouse_run(int (*main)(void *data), void *data, const char *name)
+{
+	struct task_struct *task;
+
+	dormouse_hush();
+	task = kthread_run(main, data, "%s", name);
+	/* A fatal signal came meanwhile; there is one at most. */
+	if (task == ERR_PTR(-EINTR) && dormouse_hush())
+		task = kthread_run(main, data, "%s", name);
+	return task;
+}
+
+/**
  * dormouse_thread_spawn - Start a kernel thread, which is not freezable.
  * @name: Its name.
  * @run: What it does; called exactly once if this succeeds, otherwise never.
@@ -70,7 +114,7 @@ struct dormouse_thread *dormouse_thread_spawn(const char *name, void (*run)(void
 	init_completion(&thread->done);
 	refcount_set(&thread->users, 2);
 
-	task = kthread_run(thread_main, thread, "%s", name);
+	task = dormouse_run(thread_main, thread, name);
 	if (IS_ERR(task)) {
 		kfree(thread);
 		return ERR_CAST(task);

@@ -69,11 +69,14 @@ fn hibernate() -> io::Result<String> {
 }
 
 /// The same with a SIGALRM on the way, which waits for the end of the system call; `killed`: it ends
-/// this process then.
+/// this process then, and hits a thread that does not hibernate.
 fn hibernate_alarmed(option: &str) -> io::Result<String> {
     if let Some(Ok(seconds)) = option.strip_prefix("killed=").map(str::parse) {
         nix::unistd::alarm::set(seconds);
-        return hibernate();
+        let thread = std::thread::spawn(hibernate);
+        return thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("it panicked")));
     }
     let seconds = option.strip_prefix("alarm=").and_then(|s| s.parse().ok());
     let seconds = seconds.ok_or(io::ErrorKind::InvalidInput)?;
