@@ -9,7 +9,6 @@
 #include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/fs.h>
-#include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/part_stat.h>
@@ -22,12 +21,7 @@
 
 #include "shim.h"
 #include "shim_block.h"
-
-static void sync_one(struct block_device *bdev, void *unused)
-{
-	/* Who reads it finds out about errors. */
-	sync_blockdev(bdev);
-}
+#include "shim_thread.h"
 
 static void add_written(struct block_device *bdev, void *arg)
 {
@@ -41,6 +35,7 @@ static void add_written(struct block_device *bdev, void *arg)
  * struct dormouse_fs_freeze - Freezing of all filesystems, and the thaw after it.
  * @done: Completed when the freeze is over.
  * @state: Who is in charge of what has been frozen, one of the below.
+ * @syncing: The device that is written to after that, or 0.
  * @count: Length of @supers that is in use.
  * @room: Length of @supers.
  * @supers: Those that shall be frozen, with an active reference to each, or NULL
@@ -49,6 +44,7 @@ static void add_written(struct block_device *bdev, void *arg)
 struct dormouse_fs_freeze {
 	struct completion done;
 	atomic_t state;
+	dev_t syncing;
 	unsigned int count;
 	unsigned int room;
 	struct super_block *supers[] __counted_by(room);
@@ -67,10 +63,12 @@ struct thaw {
 };
 
 /*
- * How long to wait for a thread before another one thaws the rest, and how many
- * there are at most: as many disks may stand still without holding up others.
+ * How long to wait for the first thread, and for each other one, before the next
+ * thaws the rest, and how many there are at most: as many filesystems may be on
+ * disks that stand still without holding up others.
  */
 #define THAW_MS		1000
+#define THAW_NEXT_MS	100
 #define THAW_THREADS	32
 
 /* Threads that freeze or thaw, and what has been frozen and not thawed. */
@@ -97,14 +95,10 @@ static void collect(struct super_block *sb, void *arg)
 	}
 }
 
-/* True for one that nobody holds frozen any more, or we alone, and that is not thawed. */
+/* True for one that a freeze has frozen, until its thaw is over. */
 static bool is_held(struct super_block *sb)
 {
-	const struct sb_writers *writers = &sb->s_writers;
-
-	return READ_ONCE(writers->freeze_power) ||
-	       (READ_ONCE(writers->frozen) != SB_UNFROZEN &&
-		!READ_ONCE(writers->freeze_kcount) && !READ_ONCE(writers->freeze_ucount));
+	return READ_ONCE(sb->s_writers.freeze_power);
 }
 
 /* Gives up the references to those that are not frozen, or to all. */
@@ -147,7 +141,7 @@ static bool start_thaw(struct thaw *thaw)
 
 	refcount_inc(&thaw->users);
 	atomic_inc(&freeze_users);
-	task = kthread_run(thaw_main, thaw, "dormouse_thaw");
+	task = dormouse_run(thaw_main, thaw, "dormouse_thaw");
 	if (!IS_ERR(task))
 		return true;
 	atomic_dec(&freeze_users);
@@ -169,15 +163,27 @@ static void thaw_all(void)
 		init_completion(&thaw->walked);
 	}
 	for (i = 0; i < THAW_THREADS; i++) {
+		u32 ms = i ? THAW_NEXT_MS : THAW_MS;
+
 		if (!thaw || !start_thaw(thaw)) {
 			filesystems_thaw();
 			break;
 		}
-		if (wait_for_completion_timeout(&thaw->walked, msecs_to_jiffies(THAW_MS)))
+		if (wait_for_completion_timeout(&thaw->walked, msecs_to_jiffies(ms)))
 			break;
 	}
 	if (thaw)
 		put_thaw(thaw);
+}
+
+static void sync_one(struct block_device *bdev, void *arg)
+{
+	struct dormouse_fs_freeze *freeze = arg;
+
+	WRITE_ONCE(freeze->syncing, bdev->bd_dev);
+	/* Who reads it finds out about errors. */
+	sync_blockdev(bdev);
+	WRITE_ONCE(freeze->syncing, 0);
 }
 
 static int freeze_main(void *data)
@@ -189,7 +195,7 @@ static int freeze_main(void *data)
 		filesystems_freeze();
 	/* What tasks have written to their devices, such as those that serve FUSE. */
 	if (atomic_read(&freeze->state) == FREEZING)
-		dormouse_each_mounted(sync_one, NULL);
+		dormouse_each_mounted(sync_one, freeze);
 
 	if (atomic_cmpxchg(&freeze->state, FREEZING, FROZEN) == FREEZING) {
 		/* From here on it belongs to the one who waits. */
@@ -242,7 +248,7 @@ struct dormouse_fs_freeze *dormouse_fs_freeze_start(void)
 	freeze->room = room;
 	init_completion(&freeze->done);
 	atomic_set(&freeze->state, FREEZING);
-	task = kthread_run(freeze_main, freeze, "dormouse_freeze");
+	task = dormouse_run(freeze_main, freeze, "dormouse_freeze");
 	if (IS_ERR(task)) {
 		kvfree(freeze);
 		atomic_dec(&freeze_users);
@@ -302,10 +308,28 @@ static struct super_block *find_super(struct dormouse_fs_freeze *freeze,
 	return NULL;
 }
 
+/* Returns the filesystem whose device is being written to, or NULL. */
+static struct super_block *find_syncing(struct dormouse_fs_freeze *freeze)
+{
+	dev_t syncing = READ_ONCE(freeze->syncing);
+	unsigned int i, count;
+
+	/* Pairs with collect(). */
+	count = smp_load_acquire(&freeze->count);
+	for (i = 0; syncing && i < count; i++) {
+		struct super_block *sb = freeze->supers[i];
+
+		if (sb && sb->s_bdev && sb->s_bdev->bd_dev == syncing)
+			return sb;
+	}
+	return NULL;
+}
+
 /* Returns the filesystem that a freeze is waiting for, or NULL. */
 static struct super_block *find_awaited(struct dormouse_fs_freeze *freeze)
 {
-	return find_super(freeze, is_being_frozen) ?: find_super(freeze, is_waited_for);
+	return find_super(freeze, is_being_frozen) ?: find_super(freeze, is_waited_for) ?:
+	       find_syncing(freeze);
 }
 
 static bool name_super(const struct super_block *sb, char *type, char *name, size_t size)
@@ -421,8 +445,8 @@ bool dormouse_fs_thaw(struct dormouse_fs_freeze *freeze, u32 ms, char *type, cha
 {
 	bool left;
 
-	memalloc_nofs_restore(nofs_before);
 	thaw_all();
+	memalloc_nofs_restore(nofs_before);
 	/* Who unmounts one has to see it go. */
 	put_supers(freeze, false);
 	while ((left = name_super(find_super(freeze, is_held), type, name, size)) && ms) {

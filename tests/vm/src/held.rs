@@ -66,6 +66,11 @@ pub const SCENARIOS: &[Scenario] = &[
         stuck::thaw,
     ),
     Scenario::new(
+        "held-synced",
+        "who syncs a filesystem whose disk stands still keeps no other from being thawed",
+        stuck::synced,
+    ),
+    Scenario::new(
         "held-raw",
         "what a task wrote to the disk of a filesystem is written before the snapshot",
         raw,

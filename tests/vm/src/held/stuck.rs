@@ -9,7 +9,8 @@ use anyhow::{ensure, Context, Result};
 use dormouse_vm::Vm;
 
 use super::{busy, busy_on, clean, write_to_all, SNAPSHOT};
-use crate::steps::{expect_result, set, there_and_back};
+use crate::stacks::map_late;
+use crate::steps::{expect_result, set, there_and_back, with_program, FOLDER};
 use crate::{aborts, Lab};
 
 /// How long a step may take.
@@ -90,6 +91,53 @@ pub fn late(lab: &Lab) -> Result<()> {
     clean(&vm, "xfs", 2)?;
     vm.qmp()?.throttle(1, 0)?;
     vm.run("mount -t xfs /dev/vdc /xfs && echo more > /ext4/more && sync")?;
+    there_and_back(&mut vm)?;
+    vm.assert_clean()
+}
+
+/// For a task that is kept running: when the image is written, stops the device of a filesystem
+/// under whoever syncs it, who has a lock of the filesystem then.
+const SYNCER: &str = "#!/bin/sh
+until read -r now < /sys/power/hibernate/state && [ \"$now\" = write ]; do :; done
+dmsetup --noudevsync suspend --nolockfs late
+sync -f /synced/file
+";
+
+pub fn synced(lab: &Lab) -> Result<()> {
+    let vm = lab.small().file("/bin/syncer", 0o755, SYNCER);
+    let mut vm = busy_on(with_program(vm, "/sbin/dmsetup")?)?;
+    set(&mut vm, "io_timeout", "6")?;
+    map_late(&mut vm, "0 32768 linear /dev/vde 0")?;
+    vm.run(
+        "mkdir /synced && mke2fs -q /dev/mapper/late && \
+         mount -t ext4 /dev/mapper/late /synced && echo a > /synced/file",
+    )?;
+    // It is thawed after that.
+    vm.run("umount /xfs && mount -t xfs /dev/vdc /xfs && sync")?;
+    vm.run(&format!(
+        "syncer > /dev/null 2>&1 < /dev/null & echo $! > {FOLDER}/keep_running"
+    ))?;
+    let begin = Instant::now();
+    let seq = vm.send("echo disk > /sys/power/state")?;
+    let progress = vm.wait(seq, LONG, |_| {})?;
+    let output = progress.done("echo disk > /sys/power/state")?;
+    ensure!(output.code != 0, "it came back without an error");
+    expect_result(
+        &mut vm,
+        -110,
+        &["which has a mounted filesystem, does not answer"],
+    )?;
+    let took = begin.elapsed();
+    ensure!(took < LONG / 2, "it came back after {} s", took.as_secs());
+    vm.run(&format!("{HUNG} sh -c 'echo more > /xfs/more'"))
+        .context("another filesystem is frozen")?;
+    ensure!(
+        vm.log()?
+            .contains("the ext4 filesystem on dm-0 is still frozen"),
+        "the log does not say which filesystem is frozen"
+    );
+    vm.run("dmsetup --noudevsync resume late && echo more > /synced/more && sync")?;
+    set(&mut vm, "keep_running", "")?;
     there_and_back(&mut vm)?;
     vm.assert_clean()
 }
