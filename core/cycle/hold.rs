@@ -56,7 +56,7 @@ pub(super) fn freeze(engine: &Engine) -> Result<Frozen> {
 }
 
 /// Makes sure that no earlier freeze or thaw is under way: it would meddle with
-/// this save. Any context.
+/// this save. May sleep.
 ///
 /// # Errors
 ///
@@ -137,6 +137,10 @@ fn stuck(engine: &Engine, freezing: &Freezing, idle_ms: Option<u32>) -> Error {
     let seconds = idle_ms.unwrap_or(0) / 1000;
     let awaited = freezing.waits_for();
     remember(awaited);
+    if idle_ms.is_some() {
+        // It may be the disk of the image as well.
+        engine.progress.stall();
+    }
     match awaited {
         Some(Name { kind, name }) if idle_ms.is_none() => engine.fail(
             error,

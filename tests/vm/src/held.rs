@@ -14,7 +14,7 @@ use dormouse_vm::agent::Progress;
 use dormouse_vm::{Disk, Hibernated, Output, Vm};
 
 use crate::files::host;
-use crate::stalls::{Brake, PATIENCE};
+use crate::stalls::Brake;
 use crate::steps::{
     expect_result, expect_type, prepare, resume, set, there_and_back, with_program,
 };
@@ -457,7 +457,7 @@ fn until_recorded(vm: &Vm, number: usize) -> Result<()> {
 
 fn both_stuck(lab: &Lab) -> Result<()> {
     let mut vm = busy(lab)?;
-    set(&mut vm, "io_timeout", &PATIENCE.to_string())?;
+    set(&mut vm, "io_timeout", "10")?;
     let before = free_kb(&mut vm)?;
     vm.run("writer /ext4 over > /dev/null 2>&1 < /dev/null &")?;
     until(&mut vm, "test -s /ext4/big")?;
@@ -468,9 +468,13 @@ fn both_stuck(lab: &Lab) -> Result<()> {
     Brake::Disk(1).stop(&mut vm)?;
     until_recorded(&vm, 0)?;
     Brake::Disk(0).stop(&mut vm)?;
+    let begin = Instant::now();
     let progress = vm.wait(seq, Duration::from_secs(90), |_| {})?;
     let output = progress.done("echo disk > /sys/power/state")?;
     ensure!(output.code != 0, "it came back without an error");
+    // Not once for each of them.
+    let took = begin.elapsed().as_secs();
+    ensure!(took < 18, "it came back after {took} s");
     let parts = ["the ext4 filesystem on vdb does not come to rest"];
     expect_result(&mut vm, -110, &parts)?;
     ensure!(
