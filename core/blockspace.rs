@@ -48,7 +48,8 @@ pub(crate) const PATIENCE_MS: u32 = 20_000;
 /// # Errors
 ///
 /// `ETIMEDOUT` for a device that says nothing, as one does that is served by a
-/// frozen task; `ENXIO` for a device that is too small for any, `ENOMEM`, I/O errors.
+/// frozen task; `ECANCELED` when it did not answer before the cycle was to stop;
+/// `ENXIO` for a device that is too small for any, `ENOMEM`, I/O errors.
 pub fn filesystem(device: &BlockDevice) -> Result<Option<Filesystem>> {
     let mut blocks = [Buf::new(BLOCK)?, Buf::new(BLOCK)?];
     for (buf, place) in blocks.iter_mut().zip(filesystem::PLACES) {
@@ -130,8 +131,8 @@ impl BlockSpace {
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT` with the reason recorded, I/O errors of the first device that
-    /// has any.
+    /// `ETIMEDOUT` and `ECANCELED` with the reason recorded, I/O errors of the
+    /// first device that has any.
     pub fn probe(&self, ms: u32) -> Result {
         let mut block = Buf::new(BLOCK)?;
         for device in self.devices.iter() {

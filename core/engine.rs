@@ -334,7 +334,8 @@ pub fn fail(error: Error, why: fmt::Arguments<'_>) -> Error {
 ///
 /// # Errors
 ///
-/// `ECANCELED` when somebody asked it to stop; the reason is recorded.
+/// `ECANCELED` when somebody asked it to stop, `ETIMEDOUT` when its storage stands
+/// still; the reason is recorded.
 pub fn go_on() -> Result {
     // What was asked of the last cycle is forgotten when the next one begins.
     match get() {

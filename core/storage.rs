@@ -222,7 +222,7 @@ pub trait Space: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT` with the reason recorded, I/O errors.
+    /// `ETIMEDOUT` and `ECANCELED` with the reason recorded, I/O errors.
     fn probe(&self, ms: u32) -> Result {
         let _ = ms;
         Ok(())

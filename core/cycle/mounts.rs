@@ -83,6 +83,8 @@ impl Mounts {
                     },
                     GFP_KERNEL,
                 )?,
+                // Of this moment, and not of the device.
+                Err(e) if e == ENOMEM => return Err(e),
                 Err(e) => unseen(format_args!("on {dev}"), e),
             }
         }
@@ -97,9 +99,9 @@ impl Mounts {
     /// # Errors
     ///
     /// `ETIMEDOUT` for a device that does not answer: to suspend it would take
-    /// for ever. The reason is recorded.
+    /// for ever; `ECANCELED` for one that did not before the save was to stop,
+    /// `ENOMEM`. The reason is recorded.
     pub(super) fn look(&mut self, engine: &Engine) -> Result {
-        let timed_out = errno::error(errno::ETIMEDOUT);
         for mount in self.list.iter_mut() {
             let name = mount.device.name();
             if !mount.device.counts() {
@@ -107,14 +109,20 @@ impl Mounts {
                     "what is written to {name} is not counted (its queue/iostats is 0, or it has several paths): a write behind the image would not be seen"
                 ));
             }
-            let kept = mount.device.flush_within(blockspace::PATIENCE_MS);
-            let found = kept.and_then(|()| blockspace::filesystem(&mount.device));
-            mount.found = match found {
-                Err(e) if e == timed_out => return Err(silent(engine, &name)),
-                Err(e) => {
+            match mount.device.flush_within(blockspace::PATIENCE_MS) {
+                Err(e) if is_of_device(e) => engine.report.warn(format_args!(
+                    "{name}, which has a mounted filesystem, did not confirm that it keeps what was written to it ({}): what it loses when it is switched off, the resumed system will not miss",
+                    e.to_errno()
+                )),
+                Err(e) => return Err(unread(engine, &name, e)),
+                Ok(()) => {}
+            }
+            mount.found = match blockspace::filesystem(&mount.device) {
+                Err(e) if is_of_device(e) => {
                     unseen(format_args!("on {name}"), e);
                     None
                 }
+                Err(e) => return Err(unread(engine, &name, e)),
                 Ok(found) => found,
             };
         }
@@ -137,8 +145,9 @@ impl Mounts {
     /// # Errors
     ///
     /// `ESTALE` when something else was written, or when there is another
-    /// filesystem now, `ETIMEDOUT` when a device does not answer; the reason is
-    /// recorded.
+    /// filesystem now, `ETIMEDOUT` when a device does not answer, `ECANCELED`
+    /// when it did not before the save was to stop, `ENOMEM`, I/O errors; the
+    /// reason is recorded.
     pub(super) fn unchanged(&self, engine: &Engine, kept: &Kept) -> Result {
         for mount in self.list.iter() {
             let written = mount.device.written().saturating_sub(mount.written);
@@ -154,15 +163,15 @@ impl Mounts {
             let Some(was) = &mount.found else {
                 continue;
             };
-            let now = blockspace::filesystem(&mount.device);
-            if now == Err(errno::error(errno::ETIMEDOUT)) {
-                return Err(silent(engine, &name));
-            }
-            if !matches!(&now, Ok(Some(now)) if now == was) {
-                return Err(engine.fail(
-                    errno::error(errno::ESTALE),
-                    format_args!("the filesystem on {name} is not as it was at the snapshot, or cannot be read: the image would damage it, so the save was stopped; nothing is lost; {}", Suspects(kept)),
-                ));
+            match blockspace::filesystem(&mount.device) {
+                Ok(Some(now)) if now == *was => {}
+                Ok(_) => {
+                    return Err(engine.fail(
+                        errno::error(errno::ESTALE),
+                        format_args!("the filesystem on {name} is not as it was at the snapshot: the image would damage it, so the save was stopped; nothing is lost; {}", Suspects(kept)),
+                    ));
+                }
+                Err(e) => return Err(unread(engine, &name, e)),
             }
         }
         Ok(())
@@ -199,6 +208,21 @@ fn silent(engine: &Engine, name: &Text<32>) -> Error {
         errno::error(errno::ETIMEDOUT),
         format_args!("{name}, which has a mounted filesystem, does not answer: it stands still, or what serves it was frozen"),
     )
+}
+
+/// Records that `e` keeps device `name` from being read, and returns it.
+fn unread(engine: &Engine, name: &Text<32>, e: Error) -> Error {
+    match e.to_errno().wrapping_neg() {
+        errno::ETIMEDOUT => silent(engine, name),
+        errno::ECANCELED => engine.fail(
+            e,
+            format_args!("stopped on request, without waiting for {name}, which stands still"),
+        ),
+        _ => engine.fail(
+            e,
+            format_args!("the filesystem on {name} could not be read, so what is written there after the snapshot would not be seen: the save was stopped; nothing is lost"),
+        ),
+    }
 }
 
 /// Who may have written behind the image, for a message.
@@ -245,40 +269,62 @@ enum Now {
     Gone,
 }
 
+/// Whether an error says nothing of a device, but of who looked at it.
+pub(super) fn is_of_looking(e: Error) -> bool {
+    e == ENOMEM || e == errno::error(errno::ECANCELED)
+}
+
+/// Whether an error says what is wrong with a device that answers.
+fn is_of_device(e: Error) -> bool {
+    !is_of_looking(e) && e != errno::error(errno::ETIMEDOUT)
+}
+
 /// What is on `dev`, which has this name; `None` when it is not there.
+///
+/// # Errors
+///
+/// `ENOMEM`, and `ECANCELED` when it did not answer before the load was to stop.
 fn look(dev: DevT) -> Result<Option<(Text<32>, Result<Filesystem>)>> {
-    match BlockDevice::open(dev, false, false) {
-        Ok(device) => {
-            let found = blockspace::filesystem(&device).and_then(|found| found.ok_or(ENODEV));
-            Ok(Some((device.name(), found)))
-        }
-        Err(e) if e == ENOMEM => Err(e),
-        Err(_) => Ok(None),
+    let device = match BlockDevice::open(dev, false, false) {
+        Ok(device) => device,
+        Err(e) if is_of_looking(e) => return Err(e),
+        Err(_) => return Ok(None),
+    };
+    match blockspace::filesystem(&device) {
+        Err(e) if is_of_looking(e) => Err(e),
+        found => Ok(Some((
+            device.name(),
+            found.and_then(|found| found.ok_or(ENODEV)),
+        ))),
     }
 }
 
 /// Looks for `was` where it was, and otherwise everywhere: devices can change
-/// their numbers from boot to boot.
+/// their numbers from boot to boot, and be copies of each other.
+///
+/// # Errors
+///
+/// As [`look`]; `E2BIG` for too many devices.
 fn now(was: &Mounted<'_>) -> Result<Now> {
     let same = |found: &Filesystem| found.uuid == was.uuid && found.fingerprint == was.fingerprint;
     let (major, minor) = was.device;
     let recorded = DevT::new(major, minor);
-    let mut silent = None;
+    let (mut like, mut unlike, mut twin, mut silent) = (None, None, false, None);
     match recorded.map(look).transpose()?.flatten() {
         Some((_, Ok(found))) if same(&found) => return Ok(Now::Same),
-        Some((name, Ok(found))) if found.uuid == was.uuid && found.devices == 1 => {
-            return Ok(Now::Changed(name));
+        // A copy may have got the number of what was saved.
+        Some((name, Ok(found))) if found.uuid == was.uuid => {
+            unlike = Some(name);
+            twin = found.devices == 1;
         }
-        Some((_, Err(e))) if e == ENOMEM => return Err(e),
         // It has no such filesystem, or is too small for any.
         Some((_, Err(e))) if e == ENODEV || e == ENXIO => {}
         Some((name, Err(_))) => silent = Some(name),
         _ => {}
     }
-    let (mut like, mut unlike, mut twin) = (None, None, false);
     for &dev in block::devices()?
         .iter()
-        .filter(|&&dev| Some(dev) != recorded || silent.is_none())
+        .filter(|&&dev| Some(dev) != recorded)
     {
         match look(dev)? {
             Some((name, Ok(found))) if same(&found) => like = Some(name),
@@ -316,20 +362,13 @@ pub(super) enum Trust {
 /// # Errors
 ///
 /// `ESTALE` for one that was, `EALREADY` for one that cannot be judged, with the
-/// reason recorded; `E2BIG` for too many devices, `ENOMEM`.
+/// reason recorded; `E2BIG` for too many devices, `ECANCELED`, `ENOMEM`.
 pub(super) fn check(engine: &Engine, header: &Header<'_>, trust: Trust) -> Result {
     let mut first = Ok(());
     for was in header.mounted() {
         let uuid = Uuid(was.uuid);
         let name = Text::<32>::format_plain(format_args!("{}", was.name));
-        let now = now(&was).map_err(|e| {
-            engine.fail(
-                e,
-                format_args!(
-                    "the filesystem with UUID {uuid} could not be looked for; the image is kept"
-                ),
-            )
-        })?;
+        let now = now(&was).map_err(|e| not_looked_for(engine, &uuid, e))?;
         let doubt = match now {
             Now::Same => continue,
             // Nothing outweighs this, so all are looked at before doubts count.
@@ -354,6 +393,17 @@ pub(super) fn check(engine: &Engine, header: &Header<'_>, trust: Trust) -> Resul
         }
     }
     first.map_err(|(uuid, name, doubt)| doubted(engine, &uuid, name.as_str(), &doubt))
+}
+
+/// Says why a filesystem could not be looked for.
+fn not_looked_for(engine: &Engine, uuid: &Uuid, e: Error) -> Error {
+    if e == errno::error(errno::ECANCELED) {
+        return engine.fail(e, format_args!("stopped on request; the image is kept"));
+    }
+    engine.fail(
+        e,
+        format_args!("the filesystem with UUID {uuid} could not be looked for; the image is kept"),
+    )
 }
 
 /// What to do about something of the saved system that cannot be judged.

@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::super::mounts::{Trust, RETRY};
+use super::super::mounts::{is_of_looking, Trust, RETRY};
 use super::super::open::Refusal;
 use super::take_off;
 use crate::engine::Engine;
@@ -39,6 +39,9 @@ enum Now {
     /// One device has it with the mark of the image, and another one without: a
     /// copy, or a half of a mirror that was left behind.
     Twice { marked: Named, bare: Named },
+    /// The same, or what is there is a copy, and it is itself on a device that
+    /// could not be read.
+    UsedOrCopied { bare: Named, unread: DevT },
     /// Another device than the one where it was has it, without the mark.
     Elsewhere(Named),
     /// It is not there.
@@ -114,6 +117,7 @@ impl Place {
             }
         }
         let bare_there = seen.bare.is_some();
+        let mut unread_other = None;
         let others = block::devices()?;
         for &dev in others.iter().filter(|&&dev| Some(dev) != was_on) {
             match self.look(dev, id) {
@@ -121,6 +125,7 @@ impl Place {
                     seen.add(dev, name, is_marked);
                 }
                 Err(e) if is_of_looking(e) => return Err(e),
+                Err(e) if !is_absent(e) => unread_other = Some(dev),
                 _ => {}
             }
         }
@@ -129,7 +134,10 @@ impl Place {
                 Ok(Now::Twice { marked, bare })
             }
             (Some((dev, _)), _, _) => Ok(Now::Marked(dev)),
-            (None, Some(bare), _) if bare_there => Ok(Now::Used(bare)),
+            (None, Some(bare), _) if bare_there => Ok(match unread_other {
+                Some(unread) if self.uuid != NO_UUID => Now::UsedOrCopied { bare, unread },
+                _ => Now::Used(bare),
+            }),
             (None, _, Some(e)) => Err(e),
             (None, Some(bare), None) => Ok(Now::Elsewhere(bare)),
             (None, None, None) => Ok(Now::Gone),
@@ -140,11 +148,6 @@ impl Place {
 /// Whether there is no device, or nothing in it.
 fn is_absent(e: Error) -> bool {
     e == ENXIO || e == ENODEV || e == errno::error(errno::ENOMEDIUM)
-}
-
-/// Whether it says nothing of the device.
-fn is_of_looking(e: Error) -> bool {
-    e == ENOMEM || e == errno::error(errno::ECANCELED)
 }
 
 /// Checks that no bystander of the image that `header` describes was put to use
@@ -186,6 +189,13 @@ pub(in crate::cycle) fn check(
                 return Err(Refusal::Dead(engine.fail(
                     errno::error(errno::ESTALE),
                     format_args!("swap area {path} (UUID {uuid}, now {name}), which has pages of the saved system, was put to use after it was saved: the image is given up"),
+                )));
+            }
+            Now::UsedOrCopied { bare, unread } => {
+                let (name, major, minor) = (bare.1, unread.major(), unread.minor());
+                return Err(Refusal::Kept(engine.fail(
+                    errno::error(errno::ENOTUNIQ),
+                    format_args!("swap area {path} (UUID {uuid}), which has pages of the saved system, was put to use on {name} after it was saved, or {name} is a copy and it is on device {major}:{minor}, which cannot be read: make that readable, or detach {name} if that is the copy, or erase the image. The image is kept"),
                 )));
             }
             Now::Twice { marked, bare } => {
@@ -281,7 +291,11 @@ impl Listed {
                 Ok(Now::Marked(dev)) => unmark_at(dev, place.block, &self.id),
                 Ok(Now::Twice { marked, .. }) => unmark_at(marked.0, place.block, &self.id),
                 // Its signature is its own; what is left beside that does no harm.
-                Ok(Now::Used((dev, _)) | Now::Elsewhere((dev, _))) => {
+                Ok(
+                    Now::Used((dev, _))
+                    | Now::UsedOrCopied { bare: (dev, _), .. }
+                    | Now::Elsewhere((dev, _)),
+                ) => {
                     let _ = unmark_at(dev, place.block, &self.id);
                     Ok(())
                 }

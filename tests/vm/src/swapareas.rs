@@ -14,7 +14,7 @@ use crate::image::{self, SUPERBLOCK_AT};
 use crate::netblock::servers::Server;
 use crate::power::resume_by;
 use crate::stacks::map_late;
-use crate::stalls::{PATIENCE, REST};
+use crate::stalls::{Brake, PATIENCE, REST};
 use crate::steps::{
     boot_fresh, clock, expect_result, expect_type, get, refused, resume, set, with_program,
     FIRST_DISK, FOLDER, SMALL_MIB,
@@ -267,6 +267,17 @@ fn copied(lab: &Lab) -> Result<()> {
     vm.power_off()?;
     types(&vm, ["swsuspend", "swap"])?;
     ensure!(header(&vm, 2)? == marked, "the copy was changed");
+    // The one with the mark cannot be read.
+    vm.set_append("");
+    boot_fresh(&mut vm)?;
+    Brake::Disk(2).stop(&mut vm)?;
+    let ask = format!("echo /dev/vda > {FOLDER}/resume");
+    refused(&mut vm, &ask, "not unique")?;
+    let unread = "was put to use on vdb after it was saved, or vdb is a copy and it is on device";
+    expect_result(&mut vm, -76, &["swap area /dev/vdb (UUID ", unread])?;
+    vm.power_off()?;
+    types(&vm, ["swsuspend", "swap"])?;
+    vm.set_append(FIRST_DISK);
     // Nothing is where it was, and the copy has no mark.
     vm.get_disk(1)?.write(0, &vec![0; BLOCK])?;
     copy(&vm, &used)?;
