@@ -36,13 +36,19 @@ static LEFT: AtomicBool = AtomicBool::new(false);
 /// `EBUSY` with the reason recorded while the mark of an earlier image is still
 /// to be taken off.
 pub(super) fn check(engine: &Engine) -> Result {
-    match TRYING.load(Ordering::Acquire) {
-        false => Ok(()),
-        true => Err(engine.fail(
-            EBUSY,
-            format_args!("the mark of the last image is still on its storage, which stands still: it is taken off when the storage goes on"),
-        )),
+    if !TRYING.load(Ordering::Acquire) {
+        return Ok(());
     }
+    if LEFT.load(Ordering::Acquire) {
+        return Err(engine.fail(
+            EBUSY,
+            format_args!("the mark of the last image is still on its storage, and nothing tries to take it off: write \"erase\" to /sys/power/hibernate/image"),
+        ));
+    }
+    Err(engine.fail(
+        EBUSY,
+        format_args!("the mark of the last image is still on its storage, which stands still: it is taken off when the storage goes on"),
+    ))
 }
 
 /// Tries on in the background to take the mark of an image off, which was made by
@@ -69,10 +75,12 @@ pub(super) fn go_on(mut marked: Marked, plan: Option<&Plan>) {
         Ok(thread) => thread.leave(),
         Err(e) => {
             LEFT.store(true, Ordering::Release);
-            engine::warn(format_args!(
-                "there was no memory to try on to take the mark of the image off ({}): write \"erase\" to /sys/power/hibernate/image",
-                e.to_errno()
-            ));
+            if let Ok(engine) = engine::get() {
+                engine.report.fail_above_all(
+                    e,
+                    format_args!("the mark of the image is still on its storage, and there was no memory to try on to take it off: it must not be resumed; write \"erase\" to /sys/power/hibernate/image"),
+                );
+            }
         }
     }
 }

@@ -453,14 +453,17 @@ impl Save {
     /// `ESTALE` when there is the mark of another image; I/O errors; what the
     /// storage says.
     pub(super) fn consume(&mut self, engine: &Engine) -> Result<Figures> {
-        // Somebody may have erased it, as last_result advises.
+        // Somebody may have erased it, as last_result advises, where the
+        // bystanders cannot be seen.
         let Some((mut sb, _)) = get_superblock(&*self.space)? else {
+            self.unmark_bystanders(engine);
             return Ok(Figures::default());
         };
         if sb.image_id != self.superblock.image_id {
             return Err(errno::error(errno::ESTALE));
         }
         if matches!(sb.state, State::Empty | State::Failed) {
+            self.unmark_bystanders(engine);
             return Ok(sb.figures);
         }
         sb.advance(State::Consumed)?;
