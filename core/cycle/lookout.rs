@@ -107,7 +107,7 @@ impl Shared {
         };
         let text = match count {
             0 => Text::new(),
-            _ => sentence(count, room),
+            _ => sentence(count, room, &self.over),
         };
         let mut seen = self.seen.lock();
         // The cycle may have gone on meanwhile.
@@ -117,15 +117,16 @@ impl Shared {
     }
 }
 
-/// A sentence about `count` tasks, of which `room` holds the first. May sleep.
-fn sentence(count: usize, room: &[Task]) -> Text<SENTENCE> {
+/// A sentence about `count` tasks, of which `room` holds the first, in haste when
+/// `over` is open. May sleep.
+fn sentence(count: usize, room: &[Task], over: &Gate) -> Text<SENTENCE> {
     let what = if count == 1 { "task does" } else { "tasks do" };
     let mut text = Text::format(format_args!("{count} {what} not freeze"));
     let mut before = ": ";
     for task in room.iter().take(count) {
         // A text takes all, as far as there is room.
         let _ = text.write_str(before);
-        let _ = describe(&mut text, task);
+        let _ = describe(&mut text, task, over);
         before = "; ";
     }
     if count > room.len() {
@@ -134,7 +135,7 @@ fn sentence(count: usize, room: &[Task]) -> Text<SENTENCE> {
     text
 }
 
-fn describe(text: &mut Text<SENTENCE>, task: &Task) -> core::fmt::Result {
+fn describe(text: &mut Text<SENTENCE>, task: &Task, over: &Gate) -> core::fmt::Result {
     let kind = match task.is_kernel_thread() {
         true => "kernel thread ",
         false => "",
@@ -144,7 +145,7 @@ fn describe(text: &mut Text<SENTENCE>, task: &Task) -> core::fmt::Result {
         (None, _) => text.write_str("is at work"),
         (Some(inner), Some(remote)) => {
             write!(text, "waits in {inner} for ")?;
-            describe_remote(text, remote)
+            describe_remote(text, remote, over)
         }
         (Some(inner), None) => {
             write!(text, "waits in {inner}")?;
@@ -157,12 +158,17 @@ fn describe(text: &mut Text<SENTENCE>, task: &Task) -> core::fmt::Result {
 }
 
 /// Mounted filesystems of this kind that a task may wait for: the first, and
-/// how many others there are.
-fn candidates(remote: &Remote) -> Option<(Mount, usize)> {
+/// how many others there are. Looks at no further one when `over` is open: who
+/// ends the lookout waits for that.
+fn candidates(remote: &Remote, over: &Gate) -> Option<(Mount, usize)> {
+    let get = |name, number| match over.wait_within(0) {
+        true => None,
+        false => tasks::mount_of_type(name, number).ok(),
+    };
     let all = || {
         let types = remote.types.iter();
         let types = types.filter_map(|name| CStr::from_bytes_with_nul(name).ok());
-        types.flat_map(|name| (0..MOUNTS).map_while(move |n| tasks::mount_of_type(name, n).ok()))
+        types.flat_map(|name| (0..MOUNTS).map_while(move |number| get(name, number)))
     };
     // Where it is known which of them owe an answer, it is one of those.
     let owes = all().any(|mount| mount.waiting() > 0);
@@ -171,9 +177,9 @@ fn candidates(remote: &Remote) -> Option<(Mount, usize)> {
     Some((first, meant.count()))
 }
 
-fn describe_remote(text: &mut Text<SENTENCE>, remote: &Remote) -> core::fmt::Result {
+fn describe_remote(text: &mut Text<SENTENCE>, remote: &Remote, over: &Gate) -> core::fmt::Result {
     let name = remote.name;
-    let Some((mount, others)) = candidates(remote) else {
+    let Some((mount, others)) = candidates(remote, over) else {
         return write!(text, "a filesystem of kind {name}");
     };
     let (path, source) = (mount.path(), mount.source());

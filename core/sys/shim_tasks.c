@@ -32,6 +32,12 @@
 /* Frames of a stack that are looked at; those of the scheduler come first. */
 #define FRAMES	(DORMOUSE_TASK_FRAMES + 8)
 
+/*
+ * Open files of all processes that are looked at for who serves a filesystem: no
+ * more than take some milliseconds, whatever users have opened.
+ */
+#define FILES_MAX	65536
+
 static bool is_freezing(bool kernel_threads)
 {
 	return kernel_threads ? READ_ONCE(pm_nosig_freezing) : READ_ONCE(pm_freezing);
@@ -115,12 +121,14 @@ static struct mount *get_mount(const char *type, u32 number)
 }
 
 #if IS_ENABLED(CONFIG_FUSE_FS)
-static bool serves(struct task_struct *process, const struct fuse_conn *conn)
+/* Takes the files that it looks at off @left. */
+static bool serves(struct task_struct *process, const struct fuse_conn *conn,
+		   unsigned int *left)
 {
 	bool found = false;
 	unsigned int fd;
 
-	for (fd = 0; !found; fd++) {
+	for (fd = 0; !found && *left; fd++, (*left)--) {
 		const struct fuse_dev *dev;
 		const struct inode *inode;
 		struct file *file;
@@ -143,16 +151,20 @@ static void describe_fuse(const struct super_block *sb, struct dormouse_mount *o
 {
 	const struct fuse_mount *mount = sb->s_fs_info;
 	const struct fuse_conn *conn = mount->fc;
+	unsigned int left = FILES_MAX;
 	struct task_struct *process;
 
 	out->waiting = atomic_read(&conn->num_waiting);
 	rcu_read_lock();
-	for_each_process(process)
-		if (serves(process, conn)) {
+	for_each_process(process) {
+		if (serves(process, conn, &left)) {
 			out->server = task_pid_nr(process);
 			strscpy(out->server_name, process->comm, sizeof(out->server_name));
 			break;
 		}
+		if (!left)
+			break;
+	}
 	rcu_read_unlock();
 }
 
