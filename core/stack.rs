@@ -217,6 +217,10 @@ fn driver(disk: &str, major: u32, frees_slots: bool) -> Option<Unfit<'_>> {
         _ if frees_slots => return Some(Unfit::Lost(disk)),
         _ => {}
     }
+    // The free block of a lane is the one that was written to last.
+    if disk.starts_with("pmem") && disk.ends_with('s') {
+        return notes("persistent memory in sectors (BTT)");
+    }
     let name = disk.trim_end_matches(|c: char| c.is_ascii_digit());
     if name.len() == disk.len() {
         return None;

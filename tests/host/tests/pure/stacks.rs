@@ -54,6 +54,7 @@ fn disks_of_drivers() {
         ("dm-0", 253),
         ("md127", 9),
         ("pmem0", 259),
+        ("pmem0.1", 259),
         // No disk of these drivers has such a name.
         ("bcache", 254),
         ("zdx0", 254),
@@ -87,6 +88,8 @@ fn disks_of_drivers() {
         ("drbd1", 147, "DRBD"),
         ("nftla", 93, "a flash translation layer"),
         ("smblk0", 252, "a flash translation layer"),
+        ("pmem0s", 259, "persistent memory in sectors (BTT)"),
+        ("pmem0.1s", 259, "persistent memory in sectors (BTT)"),
     ] {
         let why = format!("is on {what} ({name}), which may keep more than the data");
         assert!(said(disk(name, major)).starts_with(&why), "{name}");
