@@ -62,7 +62,8 @@ done
 [ "$1" != loaded ] || { echo 1 > abort; exit; }
 : > /tmp/settings
 for setting in enabled=1 compressor=none encryptor=none writer=swap freezer=pm \
-	snapshot=atomic target=auto threads=0 image_size_limit=0 keep_running= start=1 resume=1; do
+	snapshot=atomic target=auto threads=0 image_size_limit=0 keep_running= \
+	io_timeout=60 allow_abort=1 freeze_filesystems=1 start=1 resume=1; do
 	# Without a pipe: a child would not be scheduled while one processor works.
 	echo "${setting#*=}" 2>> /tmp/settings > "${setting%%=*}" && echo "took $setting" >> /tmp/settings
 done
@@ -129,7 +130,7 @@ fn settings_were_busy(vm: &mut Vm) -> Result<()> {
     let text = vm.run("cat /tmp/settings")?;
     let busy = text.lines().filter(|line| line.contains(BUSY)).count();
     ensure!(
-        busy == 12 && !text.contains("took"),
+        busy == 15 && !text.contains("took"),
         "settings during the cycle:\n{text}"
     );
     ensure!(

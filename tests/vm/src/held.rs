@@ -414,10 +414,11 @@ fn others(lab: &Lab) -> Result<()> {
 
 fn raw(lab: &Lab) -> Result<()> {
     let mut vm = busy(lab)?;
-    // The boot block, which the filesystem leaves alone. What the last round left in the page
-    // cache is due when the image is being written.
+    // The first block, which the filesystem leaves alone, and does not write when it is frozen: it
+    // may have several devices. What the last round left in the page cache is due when the image is
+    // being written.
     vm.run("cd /proc/sys/vm && echo 600 > dirty_expire_centisecs && echo 200 > dirty_writeback_centisecs")?;
-    vm.run("sh -c 'while :; do echo x | dd of=/dev/vdb conv=notrunc 2> /dev/null; usleep 5000; done' > /dev/null 2>&1 &")?;
+    vm.run("sh -c 'while :; do echo x | dd of=/dev/vdd conv=notrunc 2> /dev/null; usleep 5000; done' > /dev/null 2>&1 &")?;
     let from = vm.log()?.len();
     vm.send("echo disk > /sys/power/state")?;
     vm.log()?
