@@ -84,7 +84,7 @@ fn image(status: &Status) -> String {
         }
     }
     if let Some(attempts @ 1..) = image.attempts {
-        let _ = write!(line, ", {attempts} restores begun");
+        let _ = write!(line, ", {attempts} loads begun");
     }
     if let Some(passed) = &image.passed {
         let _ = write!(line, ", {passed}");

@@ -37,7 +37,7 @@ pub struct Shown {
     pub state: String,
     /// When the save began, in seconds since 1970.
     pub saved_at: Option<i64>,
-    /// How many times a restore was begun.
+    /// How many loads were begun and not ended in order.
     pub attempts: Option<u32>,
     /// That a boot has looked at it and gone on without it.
     pub passed: Option<String>,

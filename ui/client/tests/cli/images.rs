@@ -46,7 +46,7 @@ fn tells_of_the_golden_image() {
         "place           export on ",
         "state           committed",
         "saved           2027-01-15 08:00:00 UTC",
-        "restores begun  1",
+        "loads begun     1",
         "last failure    the image was made by another kernel, 6.12.116 (-95)",
         "kernel          6.12.117 #1 SMP PREEMPT_DYNAMIC, x86_64",
         "memory          1.0 GiB",

@@ -44,7 +44,7 @@ fn says_how_things_are() {
     for line in [
         "state             write, 25 %",
         "last result       swap space is too small (-28, in step prepare)",
-        "image             resuming, saved 2027-01-15 08:00:00 UTC, 2 restores begun, \
+        "image             resuming, saved 2027-01-15 08:00:00 UTC, 2 loads begun, \
          a boot went on without it",
     ] {
         assert!(

@@ -215,7 +215,7 @@ fn mark_words(info: &Info, line: &mut impl FnMut(&str, &str)) {
         line("saved", &text::date(info.saved_at));
     }
     if info.attempts != 0 {
-        line("restores begun", &info.attempts.to_string());
+        line("loads begun", &info.attempts.to_string());
     }
     if let Some(why) = info.discarded {
         line("of no use", why);
