@@ -252,9 +252,13 @@ fn not_found(engine: &Engine, request: Option<&ResumeRequest>, resume_file: &CSt
     let asked = request
         .map(|r| r.target)
         .filter(|target| !target.is_empty());
-    match &asked {
-        Some(target) => no_look(engine, e, format_args!("{target}")),
-        None => no_look(engine, e, format_args!("{resume_file}")),
+    match (&asked, hibernate::resume_device()) {
+        (Some(target), _) => no_look(engine, e, format_args!("{target}")),
+        // It was written to /sys/power/resume.
+        (None, Some(device)) if resume_file.is_empty() => {
+            no_look(engine, e, format_args!("{}", device.dev))
+        }
+        (None, _) => no_look(engine, e, format_args!("{resume_file}")),
     };
     // One that is damaged, or older than what is there, is not.
     let gone = [errno::EBADMSG, errno::ESTALE];

@@ -5,6 +5,7 @@
 use anyhow::{ensure, Result};
 use dormouse_vm::{Disk, Vm};
 
+use crate::stalls::Brake;
 use crate::steps::{
     boot_fresh, expect_result, expect_type, get, prepare, refused, resume, set, there_and_back,
     with_program, FOLDER, SMALL_MIB,
@@ -308,6 +309,23 @@ fn kernel_resume(lab: &Lab) -> Result<()> {
     vm.hibernate()?;
     resume(&mut vm)?;
     expect_type(&vm, 0, "swap")?;
+
+    // A place that says nothing is named.
+    vm.hibernate()?;
+    vm.set_append("");
+    boot_fresh(&mut vm)?;
+    set(&mut vm, "io_timeout", "5")?;
+    Brake::Disk(0).stop(&mut vm)?;
+    vm.run("echo 254:0 > /sys/power/resume")?;
+    let silent = "no image could be looked for on \"254:0\", which does not answer";
+    let result = get(&mut vm, "last_result")?;
+    ensure!(
+        result.starts_with("-110 ") && result.contains(silent),
+        "last_result is {result}"
+    );
+    vm.power_off()?;
+    vm.set_append("dm.kernel_resume=254:0");
+    resume(&mut vm)?;
     vm.assert_clean()
 }
 
