@@ -23,6 +23,11 @@ use servers::{free_port, Server, EXPORT};
 /// The scenarios of this file.
 pub const SCENARIOS: &[Scenario] = &[
     Scenario::new(
+        "network-busy",
+        "kernel threads send while the network card is put down and brought back",
+        network_busy,
+    ),
+    Scenario::new(
         "nbd-qemu",
         "qemu-nbd, for one client and for several, with a static address",
         qemu,
@@ -380,5 +385,37 @@ fn lies(lab: &Lab) -> Result<()> {
     vm.run("guest work verify")?;
     let restored = get(&mut vm, "last_result")?;
     ensure!(restored.starts_with("0 "), "with a signal: {restored}");
+    vm.assert_clean()
+}
+
+/// Looks for duplicates of 20 addresses without an end: packets from a workqueue that is never
+/// frozen.
+const SEND: &str = "cd /proc/sys/net/ipv6 && echo 100000 > conf/eth0/dad_transmits && \
+    echo 10 > neigh/eth0/retrans_time_ms && ip -6 addr flush dev eth0 && \
+    for n in 0 1 2 3 4 5 6 7 8 9 a b c d e f 10 11 12 13; do \
+    ip -6 addr add fd00::$n/64 dev eth0 || exit 1; done";
+
+fn network_busy(lab: &Lab) -> Result<()> {
+    let mut vm = lab.small().network().append(STATIC).swap_disk("512M")?;
+    vm.boot()?;
+    vm.run("swapon /dev/vda")?;
+    prepare(&mut vm)?;
+    let sent = |vm: &mut Vm| -> Result<u64> {
+        Ok(vm
+            .run("cat /sys/class/net/eth0/statistics/tx_packets")?
+            .trim()
+            .parse()?)
+    };
+    vm.run("echo test_resume > /sys/power/disk")?;
+    for round in 0..10 {
+        // They are given up when the card is brought back.
+        vm.run(SEND)?;
+        let before = sent(&mut vm)?;
+        std::thread::sleep(Duration::from_secs(1));
+        let after = sent(&mut vm)?;
+        ensure!(after > before + 50, "round {round}: nothing is sent");
+        vm.run("echo disk > /sys/power/state")?;
+    }
+    vm.run("guest work verify")?;
     vm.assert_clean()
 }
