@@ -10,7 +10,7 @@ use dormouse_vm::Vm;
 use super::{How, What};
 use crate::netblock::servers::Server;
 use crate::steps::{set, FOLDER, SMALL_MIB};
-use crate::{encryption, netblock, Lab};
+use crate::{encryption, netblock, Kernel, Lab};
 
 /// Where failures are set up.
 const INJECT: &str = "/sys/kernel/debug";
@@ -60,7 +60,11 @@ pub fn ready(lab: &Lab, how: How) -> Result<(Vm, Option<Server>)> {
         "netblock" => Some(Server::qemu("256M", &["--shared=8"])?),
         _ => None,
     };
-    let vm = lab.vm().mem(SMALL_MIB);
+    // Freed memory rests in KASAN's quarantine, and so in the image.
+    let vm = lab.vm().mem(match lab.kernel {
+        Kernel::Kasan => SMALL_MIB + 192,
+        _ => SMALL_MIB,
+    });
     let vm = match server {
         Some(_) => vm.network().append(netblock::STATIC),
         None => vm,
