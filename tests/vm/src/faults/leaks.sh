@@ -7,9 +7,9 @@
 
 debug=/sys/kernel/debug
 stacks=$debug/page_owner_stacks/show_stacks
-# Slabs and page tables of vmalloc stay for others, as do the notes of the
-# checks themselves. What was sent last may rest in the ring of a network card.
-ours='/dormouse/ && !/slab|kmemleak|depot|filemap|page_frag_refill|p[mt][de]_alloc/'
+# Slabs, page tables of vmalloc and its shadow stay for others, as do the notes
+# of the checks themselves. What was sent last may rest in the ring of a network card.
+ours='/dormouse/ && !/slab|kmemleak|depot|filemap|page_frag_refill|kasan_populate|p[mt][de]_alloc/'
 
 case $1 in
 pages)
