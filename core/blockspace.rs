@@ -17,6 +17,7 @@ use crate::engine;
 use crate::errno;
 use crate::image::filesystem::{self, Filesystem};
 use crate::image::{self, ImageId, BLOCK};
+use crate::patience;
 use crate::storage::{Op, WHO};
 use crate::sys::block::{BlockDevice, BlockRequest};
 use crate::sys::buf::Buf;
@@ -139,10 +140,7 @@ impl BlockSpace {
             device.probe(0, &mut block, ms).map_err(|e| {
                 let name = device.name();
                 if e == errno::error(errno::ECANCELED) {
-                    return engine::fail(
-                        e,
-                        format_args!("stopped on request, without waiting for {name}, which stands still"),
-                    );
+                    return patience::stopped(format_args!("{name}"));
                 }
                 let why = match e == errno::error(errno::ETIMEDOUT) {
                     true => "does not answer now that all is frozen: what serves it is frozen, too (a loop device, or a server of this machine); choose another target",

@@ -62,7 +62,7 @@ impl<T: ?Sized> From<Option<Pinned<T>>> for Choice<T> {
     }
 }
 
-/// What is said of a load that somebody has stopped.
+/// Says of a load that the user has stopped it.
 pub(crate) const LOAD_STOPPED: &str = "loading was stopped on request; the image is kept";
 
 /// What the user chose.
@@ -334,8 +334,8 @@ pub fn fail(error: Error, why: fmt::Arguments<'_>) -> Error {
 ///
 /// # Errors
 ///
-/// `ECANCELED` when somebody asked it to stop, `ETIMEDOUT` when its storage stands
-/// still; the reason is recorded.
+/// `ECANCELED` when the user asked the cycle to stop; `ETIMEDOUT` when its storage
+/// was given up. The reason is recorded.
 pub fn go_on() -> Result {
     // What was asked of the last cycle is forgotten when the next one begins.
     match get() {

@@ -156,10 +156,7 @@ impl Patience {
     /// [`Patience::check`]; other errors are left to the caller. Returns `error`.
     /// May sleep.
     pub fn blame(&self, error: Error, who: fmt::Arguments<'_>) -> Error {
-        let kept = match loads() {
-            true => "; the image is kept",
-            false => "",
-        };
+        let kept = kept();
         if error == errno::error(errno::ETIMEDOUT) {
             let seconds = self.seconds();
             // A cycle that is to stop waits less.
@@ -173,13 +170,26 @@ impl Patience {
             );
         }
         if error == errno::error(errno::ECANCELED) {
-            return engine::fail(
-                error,
-                format_args!(
-                    "stopped on request, without waiting for {who}, which stands still{kept}"
-                ),
-            );
+            return stopped(who);
         }
         error
     }
+}
+
+/// What a sentence says of the image while one is loaded.
+fn kept() -> &'static str {
+    match loads() {
+        true => "; the image is kept",
+        false => "",
+    }
+}
+
+/// Records that the user stopped the cycle while it waited for `who`, and returns
+/// `ECANCELED`. May sleep.
+pub(crate) fn stopped(who: fmt::Arguments<'_>) -> Error {
+    let kept = kept();
+    engine::fail(
+        errno::error(errno::ECANCELED),
+        format_args!("stopped on request, without waiting for {who}, which stands still{kept}"),
+    )
 }

@@ -15,6 +15,7 @@ use crate::errno;
 use crate::freezer::Kept;
 use crate::image::filesystem::{Filesystem, Uuid};
 use crate::image::header::{Header, HeaderBuilder, Mounted, MOUNTED_MAX};
+use crate::patience;
 use crate::sys::block::{self, BlockDevice, DevT};
 use crate::sys::stack::Stack;
 use crate::sys::{filesystems, hibernate};
@@ -214,10 +215,7 @@ fn silent(engine: &Engine, name: &Text<32>) -> Error {
 fn unread(engine: &Engine, name: &Text<32>, e: Error) -> Error {
     match e.to_errno().wrapping_neg() {
         errno::ETIMEDOUT => silent(engine, name),
-        errno::ECANCELED => engine.fail(
-            e,
-            format_args!("stopped on request, without waiting for {name}, which stands still"),
-        ),
+        errno::ECANCELED => patience::stopped(format_args!("{name}")),
         _ => engine.fail(
             e,
             format_args!("the filesystem on {name} could not be read, so what is written there after the snapshot would not be seen: the save was stopped; nothing is lost"),
@@ -368,7 +366,15 @@ pub(super) fn check(engine: &Engine, header: &Header<'_>, trust: Trust) -> Resul
     for was in header.mounted() {
         let uuid = Uuid(was.uuid);
         let name = Text::<32>::format_plain(format_args!("{}", was.name));
-        let now = now(&was).map_err(|e| not_looked_for(engine, &uuid, e))?;
+        let now = now(&was).map_err(|e| {
+            not_looked_for(
+                engine,
+                e,
+                format_args!(
+                    "the filesystem with UUID {uuid} could not be looked for; the image is kept"
+                ),
+            )
+        })?;
         let doubt = match now {
             Now::Same => continue,
             // Nothing outweighs this, so all are looked at before doubts count.
@@ -395,15 +401,13 @@ pub(super) fn check(engine: &Engine, header: &Header<'_>, trust: Trust) -> Resul
     first.map_err(|(uuid, name, doubt)| doubted(engine, &uuid, name.as_str(), &doubt))
 }
 
-/// Says why a filesystem could not be looked for.
-fn not_looked_for(engine: &Engine, uuid: &Uuid, e: Error) -> Error {
-    if e == errno::error(errno::ECANCELED) {
-        return engine.fail(e, format_args!("stopped on request; the image is kept"));
+/// Says why what an image lists could not be looked for: the user stopped the load,
+/// or else as `why` says.
+pub(super) fn not_looked_for(engine: &Engine, e: Error, why: fmt::Arguments<'_>) -> Error {
+    match e == errno::error(errno::ECANCELED) {
+        true => engine.fail(e, format_args!("stopped on request; the image is kept")),
+        false => engine.fail(e, why),
     }
-    engine.fail(
-        e,
-        format_args!("the filesystem with UUID {uuid} could not be looked for; the image is kept"),
-    )
 }
 
 /// What to do about something of the saved system that cannot be judged.

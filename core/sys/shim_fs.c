@@ -96,7 +96,7 @@ static void collect(struct super_block *sb, void *arg)
 }
 
 /* True for one that a freeze has frozen, until its thaw is over. */
-static bool is_held(struct super_block *sb)
+static bool is_held(const struct dormouse_fs_freeze *freeze, struct super_block *sb)
 {
 	return READ_ONCE(sb->s_writers.freeze_power);
 }
@@ -109,7 +109,7 @@ static void put_supers(struct dormouse_fs_freeze *freeze, bool all)
 	for (i = 0; i < freeze->count; i++) {
 		struct super_block *sb = READ_ONCE(freeze->supers[i]);
 
-		if (!sb || (!all && is_held(sb)))
+		if (!sb || (!all && is_held(freeze, sb)))
 			continue;
 		/* Two threads may do this to a freeze that is abandoned. */
 		if (xchg(&freeze->supers[i], NULL))
@@ -275,7 +275,7 @@ static bool is_frozen(struct super_block *sb)
 	return READ_ONCE(sb->s_writers.frozen) == SB_FREEZE_COMPLETE;
 }
 
-static bool is_being_frozen(struct super_block *sb)
+static bool is_being_frozen(const struct dormouse_fs_freeze *freeze, struct super_block *sb)
 {
 	return READ_ONCE(sb->s_writers.frozen) != SB_UNFROZEN && !is_frozen(sb);
 }
@@ -284,44 +284,34 @@ static bool is_being_frozen(struct super_block *sb)
  * A freeze takes the lock before it begins. Who writes in the background has it
  * as long as the device takes.
  */
-static bool is_waited_for(struct super_block *sb)
+static bool is_waited_for(const struct dormouse_fs_freeze *freeze, struct super_block *sb)
 {
 	return !is_frozen(sb) && rwsem_is_contended(&sb->s_umount);
 }
 
-static bool is_not_frozen(struct super_block *sb)
+/* Last of all its device is written to, past the filesystem. */
+static bool is_synced(const struct dormouse_fs_freeze *freeze, struct super_block *sb)
+{
+	return sb->s_bdev && sb->s_bdev->bd_dev == READ_ONCE(freeze->syncing);
+}
+
+static bool is_not_frozen(const struct dormouse_fs_freeze *freeze, struct super_block *sb)
 {
 	return !is_frozen(sb);
 }
 
 /* Returns the first filesystem that is as @is says, or NULL. */
 static struct super_block *find_super(struct dormouse_fs_freeze *freeze,
-				      bool (*is)(struct super_block *sb))
+				      bool (*is)(const struct dormouse_fs_freeze *freeze,
+						 struct super_block *sb))
 {
 	unsigned int i, count;
 
 	/* Pairs with collect(). */
 	count = smp_load_acquire(&freeze->count);
 	for (i = 0; i < count; i++)
-		if (freeze->supers[i] && is(freeze->supers[i]))
+		if (freeze->supers[i] && is(freeze, freeze->supers[i]))
 			return freeze->supers[i];
-	return NULL;
-}
-
-/* Returns the filesystem whose device is being written to, or NULL. */
-static struct super_block *find_syncing(struct dormouse_fs_freeze *freeze)
-{
-	dev_t syncing = READ_ONCE(freeze->syncing);
-	unsigned int i, count;
-
-	/* Pairs with collect(). */
-	count = smp_load_acquire(&freeze->count);
-	for (i = 0; syncing && i < count; i++) {
-		struct super_block *sb = freeze->supers[i];
-
-		if (sb && sb->s_bdev && sb->s_bdev->bd_dev == syncing)
-			return sb;
-	}
 	return NULL;
 }
 
@@ -329,7 +319,7 @@ static struct super_block *find_syncing(struct dormouse_fs_freeze *freeze)
 static struct super_block *find_awaited(struct dormouse_fs_freeze *freeze)
 {
 	return find_super(freeze, is_being_frozen) ?: find_super(freeze, is_waited_for) ?:
-	       find_syncing(freeze);
+	       find_super(freeze, is_synced);
 }
 
 static bool name_super(const struct super_block *sb, char *type, char *name, size_t size)

@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::super::mounts::{is_of_looking, Trust, RETRY};
+use super::super::mounts::{is_of_looking, not_looked_for, Trust, RETRY};
 use super::super::open::Refusal;
 use super::take_off;
 use crate::engine::Engine;
@@ -169,20 +169,13 @@ pub(in crate::cycle) fn check(
     for was in header.bystanders() {
         let path = Text::<PATH_BYTES>::format_plain(format_args!("{}", was.path));
         let uuid = Uuid(was.uuid);
-        let now = match Place::of(&was).now(id) {
-            Ok(now) => now,
-            Err(e) if e == errno::error(errno::ECANCELED) => {
-                return Err(Refusal::Kept(
-                    engine.fail(e, format_args!("stopped on request; the image is kept")),
-                ));
-            }
-            Err(e) => {
-                return Err(Refusal::Kept(engine.fail(
-                    e,
-                    format_args!("swap area {path} (UUID {uuid}) has pages of the saved system and cannot be read; the image is kept"),
-                )));
-            }
-        };
+        let now = Place::of(&was).now(id).map_err(|e| {
+            Refusal::Kept(not_looked_for(
+                engine,
+                e,
+                format_args!("swap area {path} (UUID {uuid}) has pages of the saved system and cannot be read; the image is kept"),
+            ))
+        })?;
         match now {
             Now::Marked(_) => {}
             Now::Used((_, name)) => {
@@ -192,10 +185,10 @@ pub(in crate::cycle) fn check(
                 )));
             }
             Now::UsedOrCopied { bare, unread } => {
-                let (name, major, minor) = (bare.1, unread.major(), unread.minor());
+                let name = bare.1;
                 return Err(Refusal::Kept(engine.fail(
                     errno::error(errno::ENOTUNIQ),
-                    format_args!("swap area {path} (UUID {uuid}), which has pages of the saved system, was put to use on {name} after it was saved, or {name} is a copy and it is on device {major}:{minor}, which cannot be read: make that readable, or detach {name} if that is the copy, or erase the image. The image is kept"),
+                    format_args!("swap area {path} (UUID {uuid}), which has pages of the saved system, was put to use on {name} after it was saved, or {name} is a copy and it is on device {unread}, which cannot be read: make that readable, or detach {name} if that is the copy, or erase the image. The image is kept"),
                 )));
             }
             Now::Twice { marked, bare } => {
