@@ -431,6 +431,14 @@ fn raw(lab: &Lab) -> Result<()> {
     vm.assert_clean()
 }
 
+/// Waits for the end of a save that is given up.
+fn given_up(vm: &mut Vm, seq: u64) -> Result<()> {
+    let progress = vm.wait(seq, Duration::from_secs(90), |_| {})?;
+    let output = progress.done("echo disk > /sys/power/state")?;
+    ensure!(output.code != 0, "it came back without an error");
+    Ok(())
+}
+
 /// Free memory of a guest, in kB, when nothing is cached.
 fn free_kb(vm: &mut Vm) -> Result<u64> {
     let text = vm.run(
@@ -470,9 +478,7 @@ fn both_stuck(lab: &Lab) -> Result<()> {
     until_recorded(&vm, 0)?;
     Brake::Disk(0).stop(&mut vm)?;
     let begin = Instant::now();
-    let progress = vm.wait(seq, Duration::from_secs(90), |_| {})?;
-    let output = progress.done("echo disk > /sys/power/state")?;
-    ensure!(output.code != 0, "it came back without an error");
+    given_up(&mut vm, seq)?;
     // Not once for each of them.
     let took = begin.elapsed().as_secs();
     ensure!(took < 18, "it came back after {took} s");
