@@ -9,15 +9,22 @@ debug=/sys/kernel/debug
 stacks=$debug/page_owner_stacks/show_stacks
 # Slabs, page tables of vmalloc and its shadow stay for others, as do the notes
 # of the checks themselves. What was sent last may rest in the ring of a network card.
-ours='/dormouse/ && !/slab|kmemleak|depot|filemap|page_frag_refill|kasan_populate|p[mt][de]_alloc/'
+ours='/dormouse/ && !/slab|kmemleak|depot|filemap|page_frag_refill|kasan_populate_vmalloc|p[mt][de]_alloc/'
+
+# Puts each line into the kernel log: a write to that may hold about a thousand bytes.
+tell() {
+	while IFS= read -r line; do
+		echo "$line" > /dev/kmsg
+	done
+}
 
 case $1 in
 pages)
 	awk "BEGIN { RS = \"\" } $ours { n += \$NF } END { print n + 0 }" $stacks
 	;;
 show)
-	awk "BEGIN { RS = \"\" } $ours" $stacks | sed 's/^/pages: /' > /dev/kmsg
-	sed 's/^/object: /' $debug/kmemleak > /dev/kmsg
+	awk "BEGIN { RS = \"\" } $ours" $stacks | sed 's/^/pages: /' | tell
+	sed 's/^/object: /' $debug/kmemleak | tell
 	;;
 *)
 	# An object counts some seconds after it was made.

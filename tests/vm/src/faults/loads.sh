@@ -18,6 +18,7 @@ while [ "$number" -le "$3" ]; do
 	number=$((number + $4))
 done
 echo "load leaks: $pages $(leaks pages) $(leaks || echo unknown)" > /dev/kmsg
+[ "$(leaks pages)" -le "$pages" ] || leaks show
 echo "load begins without a failure" > /dev/kmsg
 echo retry > /sys/power/hibernate/resume
 poweroff -f
